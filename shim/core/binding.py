@@ -1,0 +1,65 @@
+"""What is published: an address on the host, and the container port behind it."""
+
+from typing import NamedTuple
+
+from shim.proxy.flags import FlagError, format_address, parse_flags
+
+PROTOCOLS = ("tcp", "udp")
+
+
+class Address(NamedTuple):
+    """A published address: the identity of a binding.  Two host IPs on one port are two addresses."""
+
+    proto: str
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.proto}/{format_address(self.ip, self.port)}"
+
+
+class Backend(NamedTuple):
+    """Where a container listens."""
+
+    ip: str
+    port: int
+
+    def __str__(self) -> str:
+        return format_address(self.ip, self.port)
+
+
+class Binding(NamedTuple):
+    """One published port: what one shim stands for."""
+
+    address: Address
+    backend: Backend
+
+    def __str__(self) -> str:
+        return f"{self.address} -> {self.backend}"
+
+
+class Service(NamedTuple):
+    """What a container's labels say about how to name and serve its ports.
+
+    ``name`` is never empty; ``environment`` may be.  ``container`` and ``image`` are Docker's, as
+    they are.  ``problem`` says what was wrong with the labels, for ``status`` and the log.
+    """
+
+    name: str
+    environment: str
+    mode: str  # "http" or "tcp"
+    container: str
+    image: str
+    container_id: str = ""
+    problem: str = ""
+
+
+def binding_from_flags(args: list[str]) -> Binding:
+    """The binding that a shim started with these flags (argv[1:]) stands for.
+
+    Raises FlagError: on a bad flag, and on a protocol that is not one of ours.
+    """
+    proto, host_ip, host_port, container_ip, container_port, _ = parse_flags(args)
+    if proto not in PROTOCOLS:
+        raise FlagError(f"unsupported protocol {proto!r}: only tcp and udp are served")
+    return Binding(Address(proto, host_ip, host_port), Backend(container_ip, container_port))
