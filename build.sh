@@ -1,0 +1,102 @@
+#!/bin/sh
+# Everything the project does, from a clean checkout:
+#   ./build.sh          dist/envoy-docker-shim, the one file
+#   ./build.sh demo     shows the main job on this machine, and leaves nothing behind
+#   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
+#   ./build.sh check    lint and types only
+set -eu
+cd "$(dirname "$0")"
+build=.build
+venv=$build/venv
+
+say() { printf '== %s\n' "$*"; }
+
+die() {
+  printf 'build.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+python_is_fit() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
+
+# A private virtual environment; made again when the pins change.
+environment() {
+  python=
+  for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11 python3.10; do
+    if command -v "$candidate" >/dev/null && python_is_fit "$candidate"; then
+      python=$(command -v "$candidate")
+      break
+    fi
+  done
+  [ -n "$python" ] || die "needs Python 3.10 or newer as python3, or its path in \$PYTHON"
+  stamp=$(cat setup.cfg pyproject.toml shim/artifact/requirements.txt | cksum)
+  [ "$(cat $venv/stamp 2>/dev/null)" != "$stamp" ] || return 0
+  say "a virtual environment in $venv"
+  rm -rf $venv
+  "$python" -m venv $venv || { packages python3-venv && "$python" -m venv $venv; }
+  $venv/bin/python -m pip install -q -r shim/artifact/requirements.txt
+  # The pinned tools, without installing the project itself: it is used from here.
+  $venv/bin/python -m shim.artifact.pins dev >$build/dev.txt
+  $venv/bin/python -m pip install -q -r $build/dev.txt
+  printf '%s' "$stamp" >$venv/stamp
+}
+
+packages() {
+  [ "$(id -u)" = 0 ] || die "needs the packages $*: install them, or run this as root on Debian"
+  command -v apt-get >/dev/null || die "needs the packages $* and there is no apt-get here: install them"
+  say "installing $*"
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
+}
+
+# Installs the packages of those commands that are missing: need COMMAND:PACKAGE...
+need() {
+  missing=
+  for pair; do
+    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+  done
+  # shellcheck disable=SC2086
+  [ -z "$missing" ] || packages $missing
+}
+
+build() {
+  environment
+  say "dist/envoy-docker-shim"
+  stage=$build/stage
+  rm -rf $stage
+  mkdir -p $stage dist
+  # --no-compile: byte code fits one Python version only.
+  $venv/bin/python -m pip install -q --no-deps --no-compile --target $stage -r shim/artifact/requirements.txt
+  # Pure Python: PyYAML does without its C part.  Packages' own tests and launchers are not shipped.
+  find $stage -name '*.so' -delete
+  rm -rf $stage/bin $stage/trio/_tests $stage/trio/testing/_tests $stage/attr/*.pyi $stage/_yaml
+  find $stage \( -name '*.pyi' -o -name INSTALLER -o -name REQUESTED -o -name RECORD -o -name direct_url.json \
+    -o -name WHEEL -o -name top_level.txt \) -delete
+  cp -R shim $stage/shim
+  find $stage -name __pycache__ -prune -exec rm -rf {} +
+  SOURCE_DATE_EPOCH=315532800 $venv/bin/shiv --reproducible --site-packages $stage \
+    -e shim.__main__:main -o $build/shiv.pyz
+  $venv/bin/python -m shim.artifact.assemble $build/shiv.pyz dist/envoy-docker-shim
+  dist/envoy-docker-shim --version
+}
+
+case ${1-} in
+'') build ;;
+check)
+  environment
+  say "lint and types"
+  $venv/bin/ruff check . && $venv/bin/ruff format --check . && $venv/bin/mypy
+  ;;
+test)
+  shift
+  need dockerd:docker.io busybox:busybox-static ip:iproute2 nsenter:util-linux
+  "$0" check
+  build
+  say "tests"
+  EDS_ARTIFACT=$PWD/dist/envoy-docker-shim exec $venv/bin/python -m pytest "$@"
+  ;;
+demo)
+  build
+  exec $venv/bin/python -m tests.demo
+  ;;
+*) die "usage: ./build.sh [demo | test | check]" ;;
+esac

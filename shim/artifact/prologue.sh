@@ -1,0 +1,29 @@
+#!/bin/sh
+# envoy-docker-shim @VERSION@
+# One file: this shell prologue, the Python source that dockerd's proxies start with, and a zip
+# application made by shiv.  The prologue only chooses; a zip may carry any prefix.
+case ${1-} in
+-h | -help | --help | -v | --v | -version | --version) ;;
+-*)
+  # dockerd starts a proxy.  Not through the zip: reading its directory alone takes longer than all this.
+  command -v python3 >/dev/null || {
+    echo "1
+envoy-docker-shim needs python3 (3.10 or newer) in dockerd's PATH, which is: $PATH" >&3
+    exit 1
+  }
+  exec python3 -IS -c 'import sys
+if sys.version_info < (3, 10):
+    open(3, "w").write("1\nenvoy-docker-shim needs Python 3.10 or newer, and python3 is " + sys.version)
+    sys.exit(1)
+with open(sys.argv[1], "rb") as file:
+    file.seek(@OFFSET@)
+    exec(compile(file.read(@LENGTH@), "envoy-docker-shim", "exec"))
+main(sys.argv[1], sys.argv[2:])' "$0" "$@"
+  ;;
+esac
+command -v python3 >/dev/null || {
+  echo "envoy-docker-shim: needs python3 (3.10 or newer) in PATH, which is: $PATH" >&2
+  exit 1
+}
+exec python3 -IS "$0" "$@"
+exit 1

@@ -1,0 +1,50 @@
+"""The ``__main__`` of the zip: every role but a proxy's start passes here.
+
+It must parse and speak clearly on any Python 3, so: no syntax newer than 3.6.
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - older ones do come here
+    found = ".".join(str(number) for number in sys.version_info[:3])
+    sys.exit(
+        "envoy-docker-shim: needs Python 3.10 or newer, and python3 is " + found + " (" + sys.executable + ")"
+    )
+
+import os
+
+
+def cache_directory():
+    # type: () -> str
+    """Where shiv unpacks: systemd's CacheDirectory=, the system's cache, or the user's."""
+    given = os.environ.get("SHIV_ROOT") or os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return given
+    if os.geteuid() == 0:
+        return "/var/cache/envoy-docker-shim"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(home, "envoy-docker-shim")
+
+
+def run():
+    # type: () -> None
+    root = cache_directory()
+    try:
+        os.makedirs(root, mode=0o755, exist_ok=True)
+        probe = os.path.join(root, ".write-test-" + str(os.getpid()))
+        with open(probe, "wb") as file:
+            file.write(b"x" * 4096)
+        os.unlink(probe)
+    except OSError:
+        # No place to unpack to (a full disk, a read-only home): run out of the zip, only slower.
+        sys.path.insert(0, os.path.join(sys.argv[0], "site-packages"))
+        from shim.__main__ import main
+
+        sys.exit(main())
+    os.environ["SHIV_ROOT"] = root
+    from _bootstrap import bootstrap
+
+    bootstrap()
+
+
+run()

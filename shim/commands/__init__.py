@@ -1,0 +1,1 @@
+"""The commands around the registrar: bootstrap, up, status, resync."""

@@ -1,0 +1,53 @@
+"""What the commands share: their `--config`, and the registrar's API seen from outside."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import httpx
+
+from shim.registrar.config import Config, ConfigError, Endpoint, load
+
+PATIENCE = 5.0
+
+
+class CommandError(Exception):
+    """The command cannot go on; the text is for the user."""
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The argument parser of one command, with `--config`."""
+    made = argparse.ArgumentParser(f"envoy-docker-shim {name}", description=description)
+    made.add_argument(
+        "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
+    )
+    return made
+
+
+def configuration(file: str | None) -> Config:
+    """The configuration; ends the process with 2 and a line that says why where it is wrong."""
+    try:
+        return load(file, os.environ)
+    except ConfigError as error:
+        complain(str(error))
+        sys.exit(2)
+
+
+def complain(text: str) -> None:
+    print(f"envoy-docker-shim: {text}", file=sys.stderr)
+
+
+def read_api(address: Endpoint, path: str) -> Any:
+    """The JSON at one of the registrar's pages.  Raises CommandError."""
+    transport = httpx.HTTPTransport(uds=address.path) if address.path else None
+    base = "http://localhost" if address.path else f"http://{address}"
+    try:
+        with httpx.Client(transport=transport, timeout=PATIENCE, trust_env=False) as client:
+            response = client.get(base + path)
+            response.raise_for_status()
+            return response.json()
+    except (httpx.HTTPError, ValueError, OSError) as error:
+        raise CommandError(
+            f"the registrar does not answer on {address} ({error}): is `envoy-docker-shim server` running?"
+        ) from None

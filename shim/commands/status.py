@@ -1,0 +1,90 @@
+"""``envoy-docker-shim status``: what is published, who serves it, and what is wrong."""
+
+import json
+from typing import Any
+
+from shim.commands.common import CommandError, complain, configuration, parser, read_api
+from shim.processes import find_shims
+
+COLUMNS = ("STATE", "ADDRESS", "MODE", "SERVICE", "ENVIRONMENT", "CONTAINER", "BACKEND", "SINCE", "ENVOYS")
+
+
+def main(args: list[str]) -> int:
+    """Show the status.  0 when all is well, 1 when something needs a look, 2 for bad usage."""
+    arguments = parser("status", "Show bindings, Envoys, Docker, and shims that the registrar does not know.")
+    arguments.add_argument("--json", action="store_true", help="for programs")
+    options = arguments.parse_args(args)
+    config = configuration(options.config)
+    try:
+        report = read_api(config.api_address, "/status")
+    except CommandError as error:
+        complain(str(error))
+        return 1
+    known = {binding["pid"] for binding in report["bindings"]}
+    report["unknown_shims"] = [
+        {"pid": shim.pid, "binding": str(shim.binding)} for shim in find_shims() if shim.pid not in known
+    ]
+    report["problems"] = problems(report)
+    print(json.dumps(report, indent=1) if options.json else table(report))
+    return 1 if report["problems"] else 0
+
+
+def problems(report: dict[str, Any]) -> list[str]:
+    """What an operator should look at, a line each."""
+    found = []
+    if not report["docker"]["reachable"]:
+        found.append(f"Docker is not reachable: {report['docker'].get('error') or 'not tried yet'}")
+    if not report["envoys"]:
+        found.append("no Envoy is connected: published TCP ports are not served")
+    for envoy in report["envoys"]:
+        if envoy["refuses"] and not envoy["rejected"]:
+            found.append(f"Envoy {envoy['node']} refuses its configuration; see its log")
+    for binding in report["bindings"]:
+        name = f"{binding['protocol']}/{binding['address']}:{binding['port']}"
+        for node, reason in binding["rejected_by"].items():
+            found.append(f"{name} is rejected by Envoy {node}: {reason}")
+        if binding["problem"]:
+            found.append(f"{name} ({binding['service']}): {binding['problem']}")
+    for shim in report["unknown_shims"]:
+        found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
+    return found
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report for people."""
+    rows = [COLUMNS, *(_row(binding) for binding in report["bindings"])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    lines.append("")
+    docker = "reachable" if report["docker"]["reachable"] else "NOT reachable"
+    lines.append(f"registrar {report['version']}, up since {report['since']}; Docker {docker}")
+    for envoy in report["envoys"]:
+        lines.append(f"Envoy {envoy['node']}, connected since {envoy['since']}: {_acknowledged(envoy)}")
+    for problem in report["problems"]:
+        lines.append(f"! {problem}")
+    return "\n".join(lines)
+
+
+def _row(binding: dict[str, Any]) -> tuple[str, ...]:
+    address = f"[{binding['address']}]" if ":" in binding["address"] else binding["address"]
+    return (
+        binding["state"],
+        f"{binding['protocol']}/{address}:{binding['port']}",
+        binding["mode"] or "-",
+        binding["service"] or "-",
+        binding["environment"] or "-",
+        binding["container"] or "-",
+        binding["backend"],
+        binding["since"],
+        ",".join(binding["acknowledged_by"]) or "-",
+    )
+
+
+def _acknowledged(envoy: dict[str, Any]) -> str:
+    parts = []
+    for kind in ("listeners", "clusters"):
+        version = envoy[kind]["acknowledged"][:12] or "none"
+        parts.append(f"{kind} {version} ({'current' if envoy[kind]['current'] else 'NOT current'})")
+    return ", ".join(parts)

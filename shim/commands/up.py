@@ -1,0 +1,104 @@
+"""``envoy-docker-shim up``: the registrar and an Envoy as one supervised pair.
+
+For hosts without an Envoy of their own.  Envoy is started again when it dies; when one is told to stop,
+both do.
+"""
+
+import importlib.util
+import logging
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import trio
+
+from shim.commands import bootstrap
+from shim.commands.common import CommandError, complain, configuration, parser
+from shim.registrar import intake
+from shim.registrar.config import Config
+from shim.registrar.main import serve, set_up_log
+
+log = logging.getLogger("envoy-docker-shim")
+
+RESTART_FIRST, RESTART_LAST = 0.2, 10.0
+# An Envoy that ran this long (seconds) did not fail at its start: the pause begins anew.
+GOOD_RUN = 30.0
+STOP_PATIENCE = 10.0
+
+
+def main(args: list[str]) -> int:
+    """Run both until a signal.  0 then, 1 when one cannot run, 2 for bad usage."""
+    arguments = parser("up", "Run the registrar and an Envoy as one supervised pair.")
+    arguments.add_argument(
+        "--envoy", metavar="PATH", help="default: envoy in $PATH, else Python's envoy package"
+    )
+    arguments.add_argument("--node-id", metavar="ID", help="default: this host's name")
+    arguments.add_argument(
+        "--concurrency", metavar="N", type=int, default=0, help="Envoy's worker threads; default: one a core"
+    )
+    options = arguments.parse_args(args)
+    config = configuration(options.config)
+    set_up_log(config.log_level)
+    try:
+        envoy = find_envoy(options.envoy)
+        with tempfile.TemporaryDirectory(prefix="envoy-docker-shim-") as directory:
+            file = Path(directory, "envoy.yaml")
+            file.write_text(bootstrap.text(config, options.node_id or socket.gethostname(), "docker"))
+            command = [envoy, "-c", str(file), "--drain-time-s", "86400", "--use-dynamic-base-id"]
+            if options.concurrency > 0:
+                command += ["--concurrency", str(options.concurrency)]
+            trio.run(_pair, config, command)
+    except (CommandError, intake.SocketTaken, OSError) as error:
+        complain(str(error))
+        return 1
+    return 0
+
+
+def find_envoy(given: str | None) -> str:
+    """The Envoy to run: as given, in $PATH, or in an installed `envoy` package.  Raises CommandError."""
+    if given:
+        found = shutil.which(given)
+        if found is None:
+            raise CommandError(f"--envoy {given}: no such program")
+        return found
+    if found := shutil.which("envoy"):
+        return found
+    spec = importlib.util.find_spec("envoy")
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (binary := Path(place, "_bin", "envoy")).is_file():
+            return str(binary)
+    raise CommandError("no envoy in $PATH, and no envoy package: install one, or say --envoy PATH")
+
+
+async def _pair(config: Config, command: list[str]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_supervise, command)
+        # Ends on a signal, and with it the pair.
+        await serve(config)
+        nursery.cancel_scope.cancel()
+
+
+async def _supervise(command: list[str]) -> None:
+    pause = RESTART_FIRST
+    while True:
+        started = trio.current_time()
+        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL)
+        log.info("Envoy started (process %d)", process.pid)
+        try:
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                await _stop(process)
+        pause = RESTART_FIRST if trio.current_time() - started > GOOD_RUN else min(pause * 2, RESTART_LAST)
+        log.error("Envoy ended with %s; started again in %.1f s", code, pause)
+        await trio.sleep(pause)
+
+
+async def _stop(process: trio.Process) -> None:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_PATIENCE):
+        process.terminate()
+        await process.wait()
+    if process.returncode is None:
+        process.kill()

@@ -1,0 +1,166 @@
+"""The bootstrap of an Envoy that is fed by the registrar: where to ask, and the limits for all listeners."""
+
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from shim.core.resources import socket_address
+from shim.core.tracing import COLLECTOR_CLUSTER, Json
+
+REGISTRAR_CLUSTER = "envoy_docker_shim_registrar"
+
+# In node.metadata, so that the registrar learns with the first request where each Envoy's admin is.
+METADATA_KEY = "envoy-docker-shim"
+
+# Envoy asks again 1 to 2 times this long after an answer: the pause between two pushes, and what a port's
+# release waits for its acknowledgement.  While the registrar is down it is how often Envoy tries, and logs:
+# measured for clusters and listeners together, 60 lines and 17 % of a core each second at 0.02 s, 25 and 7 %
+# at 0.05 s, 13 and 4 % at 0.1 s.  A registrar is seldom down; ports are released all day.
+REFRESH_DELAY = "0.02s"
+
+# The registrar ends a poll well before this.
+REQUEST_TIMEOUT = "60s"
+
+# Per-listener fields of the same meaning would cost their bytes a thousand times.
+RUNTIME = {
+    "envoy.reloadable_features.max_request_headers_size_kb": 8192,
+    "envoy.reloadable_features.max_request_headers_count": 10000,
+    "envoy.reloadable_features.max_response_headers_size_kb": 8192,
+    "envoy.reloadable_features.max_response_headers_count": 10000,
+    "envoy.reloadable_features.http_reject_path_with_fragment": False,
+}
+
+# A thousand services have 300,000 statistics, of which an operator needs these.  What a service has under
+# http., tcp. and tracing. is all kept; clusters and listeners keep what there is to watch.
+STAT_PREFIXES = ("http.", "tcp.", "tracing.", "listener_manager.", "cluster_manager.", "server.", "runtime.")
+STAT_PATTERNS = (
+    r"cluster\.[^.]+\.("
+    r"upstream_rq_(total|time|xx|[1-5]xx|\d\d\d|active|pending_active|pending_overflow|timeout|rx_reset|tx_reset)"
+    r"|upstream_cx_(total|active|connect_fail|connect_timeout|connect_ms|length_ms|overflow"
+    r"|rx_bytes_total|tx_bytes_total|destroy_remote_with_active_rq|none_healthy|protocol_error)"
+    r"|membership_(total|healthy)|update_(attempt|success|failure|rejected))",
+    r"listener\.[^.]+\.(downstream_cx_(total|active|length_ms|overflow)|downstream_pre_cx_timeout|no_filter_chain_match)",
+)
+
+# Milliseconds.  Envoy's own start at 0.5 and end at an hour, 20 of them a histogram.
+LATENCY_BUCKETS = (1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
+
+
+class Collector(NamedTuple):
+    """Where spans are sent.  ``http2``: for OTLP, which is gRPC."""
+
+    host: str  # an IP (IPv6 without brackets) or a name
+    port: int
+    http2: bool
+
+
+def bootstrap(
+    node_id: str,
+    node_cluster: str,
+    registrar: tuple[str, int] | str,
+    admin: tuple[str, int],
+    collector: Collector | None = None,
+    *,
+    refresh_delay: str = REFRESH_DELAY,
+) -> Json:
+    """The whole bootstrap, ready to be dumped as YAML or JSON.
+
+    ``registrar`` is where discovery is served: (host, port), or a Unix socket's path.  ``admin`` is where
+    Envoy's admin listens.  ``node_cluster`` is the service name of every Zipkin span.
+    """
+    clusters = [_registrar_cluster(registrar)]
+    if collector is not None:
+        clusters.append(_collector_cluster(collector))
+    return {
+        "node": {
+            "id": node_id,
+            "cluster": node_cluster,
+            "metadata": {METADATA_KEY: {"admin": _host_port(*admin)}},
+        },
+        "admin": {"address": socket_address(*admin)},
+        # Not one object twice: YAML would write an anchor.
+        "dynamic_resources": {"cds_config": _source(refresh_delay), "lds_config": _source(refresh_delay)},
+        "static_resources": {"clusters": clusters},
+        "layered_runtime": {"layers": [{"name": "limits", "static_layer": dict(RUNTIME)}]},
+        **_stats(),
+        "overload_manager": _overload(),
+    }
+
+
+def _source(refresh_delay: str) -> Json:
+    return {
+        "resource_api_version": "V3",
+        # Wait for the first answer as long as it takes; serving nothing is no use to anyone.
+        "initial_fetch_timeout": "0s",
+        "api_config_source": {
+            "api_type": "REST",
+            "transport_api_version": "V3",
+            "cluster_names": [REGISTRAR_CLUSTER],
+            "refresh_delay": refresh_delay,
+            "request_timeout": REQUEST_TIMEOUT,
+        },
+    }
+
+
+def _registrar_cluster(registrar: tuple[str, int] | str) -> Json:
+    if isinstance(registrar, str):
+        return _cluster(REGISTRAR_CLUSTER, "STATIC", {"pipe": {"path": registrar}})
+    return _cluster(REGISTRAR_CLUSTER, _cluster_type(registrar[0]), socket_address(*registrar))
+
+
+def _collector_cluster(collector: Collector) -> Json:
+    address = socket_address(collector.host, collector.port)
+    cluster = _cluster(COLLECTOR_CLUSTER, _cluster_type(collector.host), address)
+    if collector.http2:
+        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+        cluster["typed_extension_protocol_options"] = {
+            options: {
+                "@type": f"type.googleapis.com/{options}",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    return cluster
+
+
+def _cluster(name: str, kind: str, address: Json) -> Json:
+    endpoints: list[Any] = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    return {
+        "name": name,
+        "type": kind,
+        "connect_timeout": "2s",
+        "load_assignment": {"cluster_name": name, "endpoints": endpoints},
+    }
+
+
+def _cluster_type(host: str) -> str:
+    try:
+        ip_address(host)
+    except ValueError:
+        return "STRICT_DNS"
+    return "STATIC"
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _stats() -> Json:
+    patterns: list[Json] = [{"prefix": prefix} for prefix in STAT_PREFIXES]
+    patterns += [{"safe_regex": {"regex": pattern}} for pattern in STAT_PATTERNS]
+    return {
+        # A service's statistics are made when its first request comes: 50 -> 30 kB a cluster.
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": patterns}},
+            "histogram_bucket_settings": [
+                {"match": {"safe_regex": {"regex": ".*"}}, "buckets": list(LATENCY_BUCKETS)}
+            ],
+        },
+    }
+
+
+def _overload() -> Json:
+    """A limit no host reaches: without any, Envoy warns at each start that there is none."""
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    package = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3."
+    config = {"@type": package + "DownstreamConnectionsConfig", "max_active_downstream_connections": 1000000}
+    return {"resource_monitors": [{"name": name, "typed_config": config}]}

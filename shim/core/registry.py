@@ -1,0 +1,306 @@
+"""The leases, and what they make of Envoy's clusters and listeners.
+
+A lease is one live shim; it ends when the shim's process does, and takes with it only the binding
+that it made.  Its stages::
+
+    PENDING ----labelled----> STAGED ----clusters known----> LISTED ----release----> RELEASING
+    (no labels yet)           (cluster out)                  (listener out)          (listener withdrawn)
+
+Clusters go out before the listeners that need them and leave after them; neither waits longer than
+PATIENCE for an Envoy.  UDP leases are kept for `status` only: their shims relay by themselves.
+
+Where two live leases name one address (a shim that outlived its dockerd beside its successor), the
+newest is served; the older one is served again should it be the survivor.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+
+from shim.core.binding import Address, Backend, Binding, Service
+from shim.core.discovery import Sessions
+from shim.core.labels import stat_name
+from shim.core.versions import VersionedSet
+
+# How long an Envoy that does not answer can hold up what depends on it (seconds).
+PATIENCE = 1.0
+# dockerd stops a container's proxies one by one: when the first is released, all are.  One that is
+# not told to stop within this time (seconds) was not meant, and is served again.
+SIBLING_GRACE = 5.0
+
+
+class Stage(Enum):
+    PENDING = "pending"
+    STAGED = "staged"
+    LISTED = "listed"
+    RELEASING = "releasing"
+
+
+_ON_THE_WAY = (Stage.STAGED, Stage.LISTED)
+
+
+class Lease:
+    """One shim's claim.  ``order`` (the process's start, any unit) says which of two is newer."""
+
+    __slots__ = (
+        "ask_at",
+        "binding",
+        "cluster",
+        "id",
+        "listener_sequence",
+        "order",
+        "pid",
+        "released",
+        "service",
+        "since",
+        "stage",
+        "stage_at",
+    )
+
+    def __init__(self, id: int, pid: int, binding: Binding, order: float, now: float) -> None:
+        self.id = id
+        self.pid = pid
+        self.binding = binding
+        self.order = order
+        self.since = now
+        self.ask_at = now + 0.5  # when Docker is asked about it, if no event has told
+        self.service: Service | None = None
+        self.cluster = ""
+        self.stage = Stage.PENDING
+        self.stage_at = now
+        self.listener_sequence = 0  # of the change that put the listener in, or took it out
+        self.released = False  # its own shim asked, not only a sibling
+
+    def enter(self, stage: Stage, now: float) -> None:
+        self.stage, self.stage_at = stage, now
+
+
+ListenerMaker = Callable[[Binding, str, Service], bytes]
+ClusterMaker = Callable[[str, Backend, bool], bytes]
+
+
+class Registry:
+    """Every lease, and the two resource sets that follow from them.  No I/O, no clock."""
+
+    def __init__(self, sessions: Sessions, make_listener: ListenerMaker, make_cluster: ClusterMaker) -> None:
+        self.sessions = sessions
+        self.clusters = VersionedSet()
+        self.listeners = VersionedSet()
+        self._make_listener = make_listener
+        self._make_cluster = make_cluster
+        self._leases: dict[int, Lease] = {}
+        self._by_address: dict[Address, list[Lease]] = {}
+        self._by_container: dict[str, set[int]] = {}
+        self._users: dict[str, set[int]] = {}  # cluster -> leases
+        self._backends: dict[str, tuple[Backend, bool]] = {}  # cluster -> what it stands for
+        self._cluster_sequence: dict[str, int] = {}
+        # What waits for Envoy or for time; everything else is settled.
+        self._staged: dict[int, Lease] = {}
+        self._releasing: dict[int, Lease] = {}
+        self._retired: dict[str, tuple[int, float]] = {}  # cluster -> listeners' sequence, since
+        self._leaving: dict[Address, tuple[int, float]] = {}  # withdrawn, perhaps still open in Envoy
+
+    def __iter__(self) -> Iterator[Lease]:
+        return iter(self._leases.values())
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def get(self, lease_id: int) -> Lease | None:
+        return self._leases.get(lease_id)
+
+    def add(self, lease: Lease) -> None:
+        """A shim is there.  Its binding stays pending until ``label``."""
+        self._leases[lease.id] = lease
+        rivals = self._by_address.setdefault(lease.binding.address, [])
+        rivals.append(lease)
+        rivals.sort(key=lambda rival: rival.order)
+        self._by_container.setdefault(lease.binding.backend.ip, set()).add(lease.id)
+
+    def of_container(self, ip: str) -> list[Lease]:
+        return [self._leases[i] for i in sorted(self._by_container.get(ip, ()))]
+
+    def backends(self) -> dict[str, Backend]:
+        """What each cluster stands for."""
+        return {name: backend for name, (backend, _) in self._backends.items()}
+
+    def pending(self) -> list[Lease]:
+        return [lease for lease in self._leases.values() if lease.service is None]
+
+    def label(self, lease: Lease, service: Service, now: float) -> None:
+        """The labels are known (or known to have changed): publish."""
+        if lease.service == service:
+            return
+        lease.service = service
+        if lease.stage is not Stage.RELEASING:
+            self._refresh(lease.binding.address, now, relabelled=lease)
+
+    def release(self, lease: Lease, now: float) -> None:
+        """The shim is about to end: take its listener out, and those of the same container."""
+        lease.released = True
+        if lease.stage is Stage.RELEASING:
+            return
+        for sibling in self.of_container(lease.binding.backend.ip):
+            self._withdraw(sibling, now)
+
+    def end(self, lease: Lease, now: float) -> None:
+        """The shim is gone."""
+        if self._leases.pop(lease.id, None) is None:
+            return
+        self._withdraw(lease, now)
+        self._releasing.pop(lease.id, None)
+        container = self._by_container[lease.binding.backend.ip]
+        container.discard(lease.id)
+        if not container:
+            del self._by_container[lease.binding.backend.ip]
+        rivals = self._by_address[lease.binding.address]
+        rivals.remove(lease)
+        if not rivals:
+            del self._by_address[lease.binding.address]
+        else:
+            self._refresh(lease.binding.address, now)
+
+    def off_envoy(self, lease: Lease) -> bool:
+        """Whether no Envoy listens for this released lease any more."""
+        return self.sessions.listeners_processed(lease.listener_sequence)
+
+    def leaving(self, address: Address) -> int | None:
+        """The sequence that every Envoy must have processed before ``address`` is free, if any."""
+        sequences = [
+            sequence
+            for other, (sequence, _) in self._leaving.items()
+            if overlap(address, other) and not self.sessions.listeners_processed(sequence)
+        ]
+        return max(sequences, default=None)
+
+    def advance(self, now: float) -> None:
+        """Do what was waiting for an Envoy or for time."""
+        for lease in list(self._staged.values()):
+            known = self.sessions.clusters_processed(self._cluster_sequence[lease.cluster])
+            if known or now - lease.stage_at >= PATIENCE:
+                self._list(lease, now)
+        for lease in list(self._releasing.values()):
+            if not lease.released and now - lease.stage_at >= SIBLING_GRACE:
+                del self._releasing[lease.id]
+                lease.enter(Stage.PENDING, now)
+                self._refresh(lease.binding.address, now)
+        for name, (sequence, since) in list(self._retired.items()):
+            if self.sessions.listeners_processed(sequence) or now - since >= PATIENCE:
+                self._drop_cluster(name)
+        for address, (sequence, since) in list(self._leaving.items()):
+            if self.sessions.listeners_processed(sequence) or now - since >= 30 * PATIENCE:
+                del self._leaving[address]
+
+    def next_deadline(self) -> float | None:
+        """When ``advance`` has something to do even if nothing happens (seconds), or None."""
+        deadlines = [lease.stage_at + PATIENCE for lease in self._staged.values()]
+        deadlines += [
+            lease.stage_at + SIBLING_GRACE for lease in self._releasing.values() if not lease.released
+        ]
+        deadlines += [since + PATIENCE for _, since in self._retired.values()]
+        deadlines += [since + 30 * PATIENCE for _, since in self._leaving.values()]
+        return min(deadlines, default=None)
+
+    # -- one address ---------------------------------------------------------------------------
+
+    def _refresh(self, address: Address, now: float, relabelled: Lease | None = None) -> None:
+        """Make what is published for ``address`` follow from its leases."""
+        rivals = [
+            lease
+            for lease in self._by_address.get(address, ())
+            if lease.service is not None and lease.stage is not Stage.RELEASING
+        ]
+        if address.proto != "tcp" or not rivals:
+            return
+        newest = rivals[-1]
+        for lease in rivals[:-1]:
+            self._unstage(lease, now)
+        if newest.stage is Stage.PENDING or newest is relabelled:
+            self._stage(newest, now)
+
+    def _stage(self, lease: Lease, now: float) -> None:
+        assert lease.service is not None
+        http = lease.service.mode == "http"
+        old = lease.cluster
+        lease.cluster = self._claim_cluster(lease, http)
+        if old and old != lease.cluster:
+            self._leave_cluster(old, lease, now)
+        lease.enter(Stage.STAGED, now)
+        self._staged[lease.id] = lease
+
+    def _list(self, lease: Lease, now: float) -> None:
+        assert lease.service is not None
+        del self._staged[lease.id]
+        address = lease.binding.address
+        self.listeners.put(str(address), self._make_listener(lease.binding, lease.cluster, lease.service))
+        lease.listener_sequence = self.listeners.sequence
+        self._leaving.pop(address, None)
+        lease.enter(Stage.LISTED, now)
+
+    def _unstage(self, lease: Lease, now: float) -> None:
+        """A newer lease takes the address over; its listener will replace ours."""
+        self._staged.pop(lease.id, None)
+        if lease.cluster:
+            self._leave_cluster(lease.cluster, lease, now)
+            lease.cluster = ""
+        lease.enter(Stage.PENDING, now)
+
+    def _withdraw(self, lease: Lease, now: float) -> None:
+        if lease.stage is Stage.RELEASING:
+            return
+        self._staged.pop(lease.id, None)
+        address = lease.binding.address
+        # Ours, or left behind by one that was about to be replaced by us.
+        heirs = [r for r in self._by_address[address] if r is not lease and r.stage in _ON_THE_WAY]
+        if not heirs and self.listeners.remove(str(address)):
+            self._leaving[address] = (self.listeners.sequence, now)
+        lease.listener_sequence = self.listeners.sequence
+        if lease.cluster:
+            self._leave_cluster(lease.cluster, lease, now)
+            lease.cluster = ""
+        lease.enter(Stage.RELEASING, now)
+        self._releasing[lease.id] = lease
+
+    # -- clusters ------------------------------------------------------------------------------
+
+    def _claim_cluster(self, lease: Lease, http: bool) -> str:
+        """The cluster for this lease's backend, by the name that is its own as long as it lives."""
+        backend, service = lease.binding.backend, lease.service
+        assert service is not None
+        for name in cluster_names(service, lease.binding):
+            if not (self._users.get(name, set()) - {lease.id}) or self._backends[name] == (backend, http):
+                break
+        if self._backends.get(name) != (backend, http):
+            self._backends[name] = (backend, http)
+            self.clusters.put(name, self._make_cluster(name, backend, http))
+            self._cluster_sequence[name] = self.clusters.sequence
+        self._retired.pop(name, None)
+        self._users.setdefault(name, set()).add(lease.id)
+        return name
+
+    def _leave_cluster(self, name: str, lease: Lease, now: float) -> None:
+        users = self._users[name]
+        users.discard(lease.id)
+        if not users:
+            self._retired[name] = (self.listeners.sequence, now)
+
+    def _drop_cluster(self, name: str) -> None:
+        del self._retired[name], self._users[name], self._backends[name], self._cluster_sequence[name]
+        self.clusters.remove(name)
+
+
+def cluster_names(service: Service, binding: Binding) -> Iterable[str]:
+    """What a cluster may be called, best first: ``web-dev-8080``, and with the backend if that is taken.
+
+    The port is the host's: it tells the replicas of a service on one host apart.
+    """
+    parts = [stat_name(service.name), stat_name(service.environment), str(binding.address.port)]
+    plain = "-".join(part for part in parts if part)
+    yield plain
+    yield f"{plain}-{stat_name(binding.backend.ip)}-{binding.backend.port}"
+
+
+def overlap(one: Address, other: Address) -> bool:
+    """Whether two addresses cannot both be listened on."""
+    if (one.proto, one.port, ":" in one.ip) != (other.proto, other.port, ":" in other.ip):
+        return False
+    return one.ip == other.ip or one.ip in ("0.0.0.0", "::") or other.ip in ("0.0.0.0", "::")

@@ -1,0 +1,97 @@
+"""Finds running shims in /proc.
+
+A shim is recognised by its whole command line, split at NUL as the kernel keeps it, never by a name
+alone and never through a shell; by its owner (root, or whoever asks); by its network namespace (in
+another one its port is not on this host); and by the pair of pipes that only our start-up makes.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from shim.core.binding import Binding, binding_from_flags
+from shim.proxy.flags import FlagError
+from shim.proxy.start import LEASE_FD, MARK, NAME, WAKE_FD
+
+
+class Shim(NamedTuple):
+    """A running shim.  ``started`` is in clock ticks since the host's boot."""
+
+    pid: int
+    started: int
+    args: list[str]
+    binding: Binding
+
+
+def flags_of(argv: list[str]) -> list[str] | None:
+    """docker-proxy's flags, if this is the command line of a shim of ours.
+
+    It has three forms: parked (a shell), relaying (Python, from the file), and starting.
+    """
+    if len(argv) > 4 and argv[1] == "-c" and argv[2].startswith(MARK) and argv[3] == NAME:
+        return argv[4:]
+    if len(argv) > 4 and argv[1] == "-IS" and argv[3] == "relay":
+        return argv[4:]
+    if len(argv) > 5 and argv[1:3] == ["-IS", "-c"] and "envoy-docker-shim" in argv[3]:
+        return argv[5:]
+    return None
+
+
+def find_shims(proc: Path = Path("/proc")) -> Iterator[Shim]:
+    """Every shim whose owner and network namespace are right, oldest first."""
+    own_namespace = os.stat(proc / "self/ns/net").st_ino
+    found = []
+    for entry in os.scandir(proc):
+        if entry.name.isdecimal():
+            try:
+                shim = _inspect(Path(entry.path), own_namespace)
+            except (OSError, ValueError):
+                # It ended meanwhile, is not ours to look at, or is nonsense.
+                continue
+            if shim is not None:
+                found.append(shim)
+    return iter(sorted(found, key=lambda shim: shim.started))
+
+
+def _inspect(process: Path, own_namespace: int) -> Shim | None:
+    argv = (process / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    args = flags_of(argv)
+    if args is None or process.stat().st_uid not in (0, os.geteuid()):
+        return None
+    if os.stat(process / "ns/net").st_ino != own_namespace:
+        return None
+    try:
+        return Shim(int(process.name), start_time(process), args, binding_from_flags(args))
+    except FlagError:
+        return None
+
+
+def start_time(process: Path) -> int:
+    """When a process started, in clock ticks since boot: field 22 of proc(5)'s ``stat``."""
+    return int((process / "stat").read_text().rpartition(")")[2].split()[19])
+
+
+def open_line(pid: int, proc: Path = Path("/proc")) -> tuple[int, int]:
+    """The registrar's ends of a shim's two pipes (see shim.proxy.start): (lease, wake), non-blocking.
+
+    Raises OSError where the shim is gone, is not ours to open, or has no such pipes.
+    """
+    fds = []
+    try:
+        for number, mode in ((LEASE_FD, os.O_RDONLY), (WAKE_FD, os.O_WRONLY)):
+            path = proc / str(pid) / "fd" / str(number)
+            if not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise OSError(f"process {pid} has no pipe on file descriptor {number}")
+            fds.append(os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return fds[0], fds[1]
+
+
+def start_time_of(pid: int) -> int:
+    """``start_time`` by process id.  Raises OSError, ValueError."""
+    return start_time(Path("/proc", str(pid)))

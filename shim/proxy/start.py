@@ -1,0 +1,218 @@
+"""The start of every published port: hold it, register it, tell dockerd, and become tiny.
+
+dockerd waits for this on the critical path of ``docker run``, and one process stays behind for
+each port, so start time and memory are the product.  Hence: nothing is imported here that a bare
+``python3 -IS`` has not built in (no os, no socket, no json), and a TCP shim ends by replacing
+itself with a shell that waits in ``read``: about 0.1 MB instead of Python's 4.
+
+A shim's line to its registrar is a pair of pipes, on fixed descriptors:
+
+* 6, ``lease``: the shim keeps the only write end.  End of file tells the registrar that the shim is
+  gone, however it went; a failing write tells the shim that no registrar is there.
+* 7, ``wake``: both ends are the shim's; it waits here, and the registrar answers and commands here.
+
+The other ends are handed over when the shim registers; a registrar that comes later (a restart)
+opens them through /proc/PID/fd.  The published port itself is on descriptor 8.
+"""
+
+import _signal
+import _socket
+import posix
+import sys
+from time import monotonic, sleep
+
+from shim.proxy.flags import FlagError, format_address, parse_flags
+
+REPORT_FD = 3  # dockerd's pipe: "0\n", or "1\n" and a text that `docker run` shows
+LISTEN_FD = 4  # Engine >= 28 with -use-listen-fd: the bound socket
+LEASE_FD = 6
+WAKE_FD = 7
+PORT_FD = 8
+
+DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
+NAME = "envoy-docker-shim"
+MARK = "# envoy-docker-shim, parked"
+# How long a port that Envoy is just letting go of is waited for (seconds).
+PORT_PATIENCE = 3.0
+
+# On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
+# mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
+# there is none, the write fails and nothing is waited for.  dash, bash and busybox sh all run a trap
+# in the middle of `read`, but not all of them let a second signal interrupt a read inside a trap:
+# hence a line on the pipe, not a signal, to end the wait.
+PARKED = (
+    MARK
+    + """
+trap '' PIPE
+release() {
+  trap '' INT TERM
+  if echo release >&6; then
+    { sleep 2; echo >&7; } 6>&- 8>&- &
+    read -r _ <&7
+    kill $!
+  fi
+  exit 0
+} 2>/dev/null
+trap release INT TERM
+while read -r command <&7; do
+  [ "$command" != exit ] || exit 0
+done
+"""
+)
+
+
+class StartError(Exception):
+    """The port cannot be served; the text is for dockerd, which shows it to the user."""
+
+
+def main(file: str, args: "list[str]") -> None:
+    """Be the shim that dockerd started as ``file args...``.  Does not return."""
+    # Until the shell's traps are set, a signal simply ends the process: nothing is published yet,
+    # and a handler that raises in the middle of this would only be in the way.
+    for number in (_signal.SIGINT, _signal.SIGTERM):
+        _signal.signal(number, _signal.SIG_DFL)
+    try:
+        proto, host_ip, host_port, _, _, use_listen_fd = parse_flags(args)
+        port = _take_port(proto, host_ip, host_port, use_listen_fd, args)
+    except (FlagError, StartError) as error:
+        _report(f"1\n{error}")
+        log(str(error))
+        sys.exit(1)
+    line = _open_line(port)
+    _register(args, [*line, PORT_FD] if proto == "udp" else line)
+    _report("0\n")
+    if proto == "udp":
+        posix.execv(sys.executable, [sys.executable, "-IS", file, "relay", *args])
+    posix.closerange(9, 64)
+    posix.execv("/bin/sh", ["/bin/sh", "-c", PARKED, NAME, *args])
+
+
+def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -> "_socket.socket":
+    """The socket that keeps the port ours: bound, and for TCP not listening, so that Envoy can."""
+    if proto == "sctp":
+        raise StartError("SCTP is not supported by envoy-docker-shim: publish the port as tcp or udp")
+    if proto not in ("tcp", "udp"):
+        raise StartError(f"unsupported protocol {proto!r}: envoy-docker-shim serves tcp and udp")
+    kind = _socket.SOCK_STREAM if proto == "tcp" else _socket.SOCK_DGRAM
+    if given:
+        return _adopt(kind)
+    sock = _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
+    if ":" in ip:
+        sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+    if proto == "tcp":
+        # Envoy sets it too: two sockets that both do may share a port while at most one listens.
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    try:
+        _bind(sock, (ip, port), args if proto == "tcp" else None)
+    except OSError as error:
+        reason = posix.strerror(error.errno or 0).lower()
+        raise StartError(f"listen {proto} {format_address(ip, port)}: bind: {reason}") from None
+    return sock
+
+
+def _adopt(kind: int) -> "_socket.socket":
+    try:
+        sock = _socket.socket(fileno=LISTEN_FD)
+        actual = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE)
+    except OSError as error:
+        raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} is not a socket ({error})") from None
+    if actual != kind:
+        raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} has socket type {actual}, not {kind}")
+    if kind == _socket.SOCK_STREAM:
+        try:
+            # Stops listening but stays bound: Envoy can bind beside it, nobody else can.  It acts on
+            # dockerd's copy too, which is the same open file.
+            sock.shutdown(_socket.SHUT_RDWR)
+        except OSError as error:
+            if error.errno != 107:  # ENOTCONN: it was not listening
+                raise StartError(f"-use-listen-fd: {error}") from None
+    return sock
+
+
+def _bind(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str] | None") -> None:
+    """Bind; with ``args``, wait for a port that Envoy is about to let go of.  Raises OSError."""
+    deadline = monotonic() + PORT_PATIENCE
+    while True:
+        try:
+            return sock.bind(address)
+        except OSError as error:
+            if error.errno != 98 or args is None or monotonic() > deadline:  # EADDRINUSE
+                raise
+            # The registrar answers "taken" at once where no Envoy of ours has the port, and "free"
+            # when Envoy is off it.  With no registrar to ask, all that is left is to try again.
+            if _ask(args, deadline - monotonic()) == b"taken\n":
+                raise
+            sleep(0.02)
+
+
+def _open_line(port: "_socket.socket") -> "list[int]":
+    """Put lease, wake and port on their descriptors; returns the ends that are for the registrar."""
+    lease_read, lease_write = posix.pipe()
+    wake_read, wake_write = posix.pipe()
+    wake = posix.open(f"/proc/self/fd/{wake_read}", posix.O_RDWR)
+    # Any of these may sit on 6, 7 or 8 already: move them all out of the way first.
+    ends = (lease_write, wake, port.detach(), lease_read, wake_write)
+    for number, fd in enumerate(ends, 16):
+        posix.dup2(fd, number, inheritable=False)
+    posix.closerange(4, 16)
+    for number, fixed in enumerate((LEASE_FD, WAKE_FD, PORT_FD), 16):
+        posix.dup2(number, fixed)
+    posix.closerange(16, 19)
+    return [19, 20]
+
+
+def _connect(timeout: float) -> "_socket.socket":
+    path = posix.environ.get(b"SHIM_SOCKET") or DEFAULT_SOCKET
+    registrar = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    # A full backlog must fail at once, not block: a stopped registrar must not stop `docker run`.
+    registrar.setblocking(False)
+    registrar.connect(path)
+    registrar.settimeout(timeout)
+    return registrar
+
+
+def _message(verb: str, args: "list[str]") -> bytes:
+    return "\0".join([verb, *args]).encode() + b"\n"
+
+
+def _register(args: "list[str]", fds: "list[int]") -> None:
+    rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    try:
+        registrar = _connect(1.0)
+        registrar.sendmsg([_message("register", args)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        registrar.close()
+    except OSError as error:
+        # Not the container's fault: it starts, and a registrar that comes finds us in /proc.
+        log(f"the registrar does not answer ({error}); it will find this port when it starts", warning=True)
+    for fd in fds:
+        if fd != PORT_FD:
+            posix.close(fd)
+
+
+def _ask(args: "list[str]", timeout: float) -> bytes:
+    try:
+        registrar = _connect(max(timeout, 0.01))
+        registrar.send(_message("claim", args))
+        answer = registrar.recv(16)
+        registrar.close()
+    except OSError:
+        return b""
+    return answer
+
+
+def _report(text: str) -> None:
+    try:
+        posix.write(REPORT_FD, text.encode(errors="replace"))
+        posix.close(REPORT_FD)
+    except OSError as error:
+        log(f"cannot report to dockerd on file descriptor {REPORT_FD}: {error}")
+        sys.exit(1)
+
+
+def log(text: str, warning: bool = False) -> None:
+    """To syslog: dockerd gives its proxies /dev/null for standard error."""
+    import syslog
+
+    syslog.openlog(NAME, syslog.LOG_PID, syslog.LOG_DAEMON)
+    port = " ".join(sys.argv[2:])
+    syslog.syslog(syslog.LOG_WARNING if warning else syslog.LOG_ERR, f"{text} [{port}]")

@@ -1,0 +1,169 @@
+"""What the API's URLs answer: discovery for Envoy, and the state for people and programs."""
+
+import ipaddress
+import json
+import logging
+from typing import Any
+
+import trio
+
+from shim.core.binding import Backend
+from shim.core.discovery import Hold, Session, Subscription
+from shim.core.resources import cluster_load_assignment
+from shim.core.versions import VersionedSet
+from shim.registrar.http import Request, Response
+from shim.registrar.state import State
+from shim.registrar.view import bindings, status
+
+log = logging.getLogger("envoy-docker-shim")
+
+DISCOVERY = "/v3/discovery:"
+# How long an Envoy that has no configuration waits for one that is not known yet (seconds).
+FRESH_PATIENCE = 10.0
+
+
+class Api:
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._nacks: trio.MemorySendChannel[Session] | None = None
+
+    def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
+        self._nacks = channel
+
+    async def handle(self, request: Request) -> Response:
+        if not _local_name(request.headers.get("host", "")):
+            # A page in a browser that had its own name resolved to our address.
+            return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
+        path = request.target.partition("?")[0]
+        if path.startswith(DISCOVERY):
+            if request.method != "POST":
+                return _error(405, "discovery is asked for with POST")
+            return await self._discover(path.removeprefix(DISCOVERY), request)
+        pages = {"/healthz": self._health, "/bindings": self._bindings, "/status": self._status}
+        if path not in pages:
+            return _error(
+                404,
+                f"no such path; there are {', '.join(pages)} and {DISCOVERY}listeners, clusters, endpoints",
+            )
+        if request.method not in ("GET", "HEAD"):
+            return _error(405, f"{path} is read with GET")
+        return pages[path]()
+
+    def _health(self) -> Response:
+        return Response(200, b"ok\n", "text/plain")
+
+    def _bindings(self) -> Response:
+        return _json(bindings(self._state))
+
+    def _status(self) -> Response:
+        return _json(status(self._state))
+
+    # -- discovery -------------------------------------------------------------------------------
+
+    async def _discover(self, kind: str, request: Request) -> Response:
+        if kind not in ("listeners", "clusters", "endpoints"):
+            return _error(
+                404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
+            )
+        try:
+            question = json.loads(request.body)
+            node = question["node"]["id"]
+            version = question.get("version_info", "")
+            if not (isinstance(node, str) and node and isinstance(version, str)):
+                raise TypeError("node.id and version_info must be texts")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            return _error(400, f"not a discovery request: {str(error)[:200]}")
+        if kind == "endpoints":
+            return self._endpoints(question)
+        session = self._state.poll(node[:256], _admin_of(question["node"]), request.connection)
+        if kind == "clusters":
+            return await self._poll(version, session, session.clusters, self._state.registry.clusters)
+        return await self._poll(version, session, session.listeners, self._state.registry.listeners)
+
+    async def _poll(
+        self, version: str, session: Session, subscription: Subscription, resources: VersionedSet
+    ) -> Response:
+        state = self._state
+        was_nacked = subscription.nacked
+        subscription.request(version, resources.version, resources.sequence, state.now())
+        if subscription is session.listeners:
+            self._judge(session, was_nacked)
+        # Others may have waited for what this poll says.
+        state.touch()
+        await self._settle(version)
+        if version and not state.settled:
+            return Response(304)
+        arrived = state.now()
+        while True:
+            decision = subscription.decide(resources.version, resources.sequence, state.now())
+            if not isinstance(decision, Hold):
+                subscription.served(decision.version, resources.sequence)
+                return Response(200, resources.body(decision.version))
+            until = min(decision.until, arrived + 45.0)
+            with trio.move_on_after(max(0.0, until - state.now())) as wait:
+                await state.changed.wait()
+            if wait.cancelled_caught and until >= arrived + 45.0:
+                return Response(304)
+
+    async def _settle(self, version: str) -> None:
+        """Wait until we know as much as before our restart: an Envoy must not lose a listener to it."""
+        state = self._state
+        deadline = state.started_at + FRESH_PATIENCE if not version else state.now() + 45.0
+        with trio.move_on_after(max(0.0, deadline - state.now())):
+            while not state.settled:
+                await state.changed.wait()
+
+    def _judge(self, session: Session, was_nacked: bool) -> None:
+        if not session.listeners.nacked:
+            if was_nacked:
+                log.info("Envoy %s accepts all listeners again", session.node)
+            session.rejected.clear()
+        elif self._nacks is not None:
+            try:
+                self._nacks.send_nowait(session)
+            except trio.WouldBlock:
+                # It is looked into with the next refusal.
+                pass
+
+    def _endpoints(self, question: dict[str, Any]) -> Response:
+        """The endpoints of the clusters that are named, for an Envoy that is set up to ask (EDS)."""
+        names = question.get("resource_names") or []
+        wanted = set(names) if isinstance(names, list) and all(isinstance(n, str) for n in names) else set()
+        registry = self._state.registry
+        found = registry.backends()
+        resources = [
+            _assignment(name, backend) for name, backend in found.items() if not wanted or name in wanted
+        ]
+        return _json({"version_info": registry.clusters.version, "resources": resources})
+
+
+def _assignment(name: str, backend: Backend) -> dict[str, Any]:
+    assignment = cluster_load_assignment(name, backend.ip, backend.port)
+    kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+    return {"@type": kind, **assignment}
+
+
+def _admin_of(node: dict[str, Any]) -> str:
+    """The Envoy's admin address, which our bootstrap puts into the node's metadata."""
+    metadata = node.get("metadata")
+    ours = metadata.get("envoy-docker-shim") if isinstance(metadata, dict) else None
+    admin = ours.get("admin") if isinstance(ours, dict) else None
+    return admin if isinstance(admin, str) else ""
+
+
+def _local_name(host: str) -> bool:
+    """Whether a Host header names us: an address, or a name without a dot (Envoy sends its cluster's)."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return "." not in name
+    return True
+
+
+def _json(document: object) -> Response:
+    return Response(200, json.dumps(document, indent=1).encode() + b"\n")
+
+
+def _error(status: int, text: str) -> Response:
+    return Response(status, json.dumps({"error": text}).encode() + b"\n")

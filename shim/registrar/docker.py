@@ -1,0 +1,223 @@
+"""What Docker knows: a stream of events, and a list call for whatever they name.
+
+Docker tells a container's address only with its `start` event, so that is when labels are looked up;
+never by asking for one container, which blocks while it starts.
+"""
+
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import trio
+
+from shim.core.labels import addresses_of, published_by, service_of
+from shim.registrar.state import State
+
+log = logging.getLogger("envoy-docker-shim")
+
+# An answer that takes longer (seconds) is none.
+CALL_PATIENCE = 5.0
+RETRY_FIRST, RETRY_LAST = 0.1, 2.0
+# When a lease without labels is asked about, in seconds after it came: normally its `start` event has
+# come by then, but it may have been handled just before the lease was there.
+ASK_AFTER = (0.5, 2.0, 5.0)
+# One event is far smaller; what is larger is none.
+EVENT_LIMIT = 1 << 20
+
+Container = Mapping[str, Any]
+
+
+class Nonsense(Exception):
+    """Docker's API answered what it never answers."""
+
+
+def client_for(docker_host: str) -> httpx.AsyncClient:
+    """A client for DOCKER_HOST (``unix:///path`` or ``tcp://host:port``)."""
+    scheme, _, rest = docker_host.partition("://")
+    timeout = httpx.Timeout(CALL_PATIENCE)
+    if scheme == "unix":
+        transport = httpx.AsyncHTTPTransport(uds=rest)
+        return httpx.AsyncClient(transport=transport, base_url="http://docker", timeout=timeout)
+    return httpx.AsyncClient(base_url=f"http://{rest}", timeout=timeout)
+
+
+class Docker:
+    """Labels every lease of ``state`` from what ``client``'s Docker says."""
+
+    def __init__(self, client: httpx.AsyncClient, state: State) -> None:
+        self._client = client
+        self._state = state
+        self._started: set[str] = set()
+        self._news = trio.Event()
+
+    async def run(self) -> None:
+        """Follow Docker for ever; reconnect when it goes away, or never was."""
+        pause = RETRY_FIRST
+        while True:
+            was_reachable = False
+            try:
+                await self._follow()
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, Nonsense, OSError) as error:
+                was_reachable = self._state.docker_reachable
+                self._report(error)
+            pause = RETRY_FIRST if was_reachable else min(pause * 2, RETRY_LAST)
+            await trio.sleep(pause)
+
+    def _report(self, error: Exception) -> None:
+        if self._state.docker_reachable or not self._state.docker_error:
+            log.warning("Docker is not reachable: %s (trying again for ever)", _reason(error))
+        self._state.docker_error = _reason(error)
+        self._state.docker_reachable = False
+
+    async def _follow(self) -> None:
+        """One connection's life: subscribe first, then list, so that nothing falls between."""
+        filters = json.dumps({"type": ["container"], "event": ["start"]})
+        timeout = httpx.Timeout(CALL_PATIENCE, read=None)
+        request = self._client.build_request("GET", "/events", params={"filters": filters}, timeout=timeout)
+        # dockerd sends its response head with the first event only, or at once, by version: the list
+        # call must not wait for it.
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                nonlocal failure
+                try:
+                    await self._listen(request)
+                except (httpx.HTTPError, Nonsense, OSError) as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+
+            async def look_up() -> None:
+                nonlocal failure
+                try:
+                    await self._look_up_all()
+                    await self._look_up_started()
+                except (httpx.HTTPError, Nonsense, OSError) as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(listen)
+            nursery.start_soon(look_up)
+        raise failure or Nonsense("the event stream ended")
+
+    async def _listen(self, request: httpx.Request) -> None:
+        response = await self._client.send(request, stream=True)
+        try:
+            if response.status_code != 200:
+                raise Nonsense(f"/events answered {response.status_code}")
+            async for line in _lines(response):
+                identity = _started_container(line)
+                if identity:
+                    self._started.add(identity)
+                    self._news.set()
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await response.aclose()
+
+    async def _look_up_all(self) -> None:
+        containers = await self._list(None)
+        if not self._state.docker_reachable:
+            log.info("Docker is reachable: %d containers are running", len(containers))
+        self._state.docker_reachable = True
+        self._state.docker_error = ""
+        self._apply(containers)
+        self._state.settle()
+
+    async def _look_up_started(self) -> None:
+        """Label what the events name, and ask about leases that no event has named."""
+        while True:
+            with trio.move_on_after(self._until_next_question()):
+                await self._wait_for_news()
+            if self._started:
+                # Whatever came in meanwhile goes into the same call.
+                started, self._started = self._started, set()
+                self._apply(await self._list(sorted(started)))
+            elif self._questions_due():
+                self._apply(await self._list(None))
+
+    async def _wait_for_news(self) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def either(event: trio.Event) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(either, self._news)
+            nursery.start_soon(either, self._state.labels_wanted)
+        self._news = trio.Event()
+        self._state.labels_wanted = trio.Event()
+
+    def _until_next_question(self) -> float:
+        now = self._state.now()
+        due = [lease.ask_at for lease in self._state.registry.pending()]
+        return max(0.0, min(due, default=math.inf) - now)
+
+    def _questions_due(self) -> bool:
+        now = self._state.now()
+        due = [lease for lease in self._state.registry.pending() if lease.ask_at <= now]
+        for lease in due:
+            later = (after for after in ASK_AFTER if lease.since + after > now)
+            lease.ask_at = lease.since + next(later, math.inf)
+        return bool(due)
+
+    async def _list(self, ids: list[str] | None) -> list[Container]:
+        params = {"filters": json.dumps({"id": ids})} if ids else {}
+        response = await self._client.get("/containers/json", params=params)
+        try:
+            containers = response.json()
+        except (ValueError, RecursionError):
+            containers = None
+        if response.status_code != 200 or not isinstance(containers, list):
+            raise Nonsense(f"/containers/json answered {response.status_code} {response.text[:80]!r}")
+        return [container for container in containers if isinstance(container, Mapping)]
+
+    def _apply(self, containers: list[Container]) -> None:
+        """Label the leases of these running containers."""
+        state = self._state
+        missing = False
+        for container in containers:
+            published = published_by(container)
+            leases = [
+                lease
+                for address in addresses_of(container)
+                for lease in state.registry.of_container(address)
+                if (lease.binding.address.proto, lease.binding.address.port) in published
+            ]
+            service = service_of(container, state.default_mode)
+            for lease in leases:
+                state.label(lease, service)
+            known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
+            missing = missing or not published <= known
+        if missing:
+            state.search_again(lambda: self._apply(containers))
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    buffer = b""
+    async for chunk in response.aiter_raw():
+        buffer += chunk
+        *lines, buffer = buffer.split(b"\n")
+        if len(buffer) > EVENT_LIMIT:
+            raise Nonsense("an event of more than a megabyte")
+        for line in lines:
+            yield line
+
+
+def _started_container(line: bytes) -> str:
+    """The id of the container that this event says has started, or an empty text."""
+    if not line.strip():
+        return ""
+    try:
+        event = json.loads(line)
+        identity = event["Actor"]["ID"]
+        action = event["Action"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise Nonsense(f"not an event: {line[:80]!r}") from None
+    return identity if action == "start" and isinstance(identity, str) else ""
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

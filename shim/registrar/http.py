@@ -1,0 +1,159 @@
+"""HTTP/1.1 for a few well-known clients: h11 on trio streams, with a bound on everything.
+
+It knows nothing of xDS: a handler takes a Request and returns a Response.  While the handler works
+(a long poll may take 45 s) the connection is watched, and the handler cancelled when the client goes.
+"""
+
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
+
+import h11
+import trio
+
+log = logging.getLogger("envoy-docker-shim")
+
+# Envoy 1.40's own poll is 77 kB, nearly all of it the list of its extensions.
+BODY_LIMIT = 1 << 20
+# A request's head and body must be in within this (seconds) of its first byte.
+REQUEST_PATIENCE = 10.0
+# A kept-alive connection may be silent this long (seconds): Envoy keeps its own between polls.
+IDLE_PATIENCE = 120.0
+WRITE_PATIENCE = 30.0
+CONNECTION_LIMIT = 1024
+
+
+class Request(NamedTuple):
+    """``connection`` tells connections apart for as long as the server runs."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+
+class Response(NamedTuple):
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class HttpServer:
+    """``handler`` answers; ``on_close(connection)`` hears of every connection that ended."""
+
+    def __init__(self, handler: Handler, on_close: Callable[[int], None]) -> None:
+        self._handler = handler
+        self._on_close = on_close
+        self._ids = itertools.count(1)
+        self._open = 0
+
+    async def attend(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Serve one connection until it ends; never raises for what the client does."""
+        identity = next(self._ids)
+        self._open += 1
+        try:
+            async with stream:
+                if self._open > CONNECTION_LIMIT:
+                    log.warning("more than %d connections to the API: one refused", CONNECTION_LIMIT)
+                    return
+                await _Connection(stream, identity, self._handler).run()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+            pass
+        finally:
+            self._open -= 1
+            self._on_close(identity)
+
+
+class _Connection:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, identity: int, handler: Handler) -> None:
+        self._stream = stream
+        self._identity = identity
+        self._handler = handler
+        self._h11 = h11.Connection(h11.SERVER)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                request = await self._receive()
+            except h11.RemoteProtocolError as error:
+                await self._send(Response(error.error_status_hint, f"{error}\n".encode(), "text/plain"))
+                return
+            if request is None:
+                return
+            response = await self._answer(request)
+            if response is None:
+                return
+            await self._send(response)
+            if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
+                return
+            self._h11.start_next_cycle()
+
+    async def _receive(self) -> Request | None:
+        """The next request, or None when the client is done."""
+        head: h11.Request | None = None
+        body = bytearray()
+        deadline = trio.current_time() + IDLE_PATIENCE
+        while True:
+            event = self._h11.next_event()
+            if event is h11.NEED_DATA:
+                if self._h11.they_are_waiting_for_100_continue:
+                    await self._write(h11.InformationalResponse(status_code=100, headers=[]))
+                with trio.fail_at(deadline):
+                    data = await self._stream.receive_some(65536)
+                if head is None and not self._h11.trailing_data[0]:
+                    deadline = min(deadline, trio.current_time() + REQUEST_PATIENCE)
+                self._h11.receive_data(bytes(data))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > BODY_LIMIT:
+                    raise h11.RemoteProtocolError(f"body of more than {BODY_LIMIT} bytes", 413)
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in head.headers}
+                method, target = head.method.decode("latin-1"), head.target.decode("latin-1")
+                return Request(method, target, headers, bytes(body), self._identity)
+            else:  # ConnectionClosed, PAUSED
+                return None
+
+    async def _answer(self, request: Request) -> Response | None:
+        """The handler's response, or None if the client went away meanwhile."""
+        response: Response | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                try:
+                    early = await self._stream.receive_some(65536)
+                except trio.BrokenResourceError:
+                    early = bytearray()
+                # A pipelined request is kept; nothing at all means that nobody waits any more.
+                self._h11.receive_data(bytes(early))
+                if not early:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            response = await self._handler(request)
+            nursery.cancel_scope.cancel()
+        return response
+
+    async def _send(self, response: Response) -> None:
+        headers = [("content-type", response.content_type), ("content-length", str(len(response.body)))]
+        if response.status == 304:
+            headers = []
+        if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        await self._write(h11.Response(status_code=response.status, headers=headers))
+        if response.body and response.status != 304:
+            await self._write(h11.Data(data=response.body))
+        await self._write(h11.EndOfMessage())
+
+    async def _write(self, event: h11.Event) -> None:
+        data = self._h11.send(event)
+        if data:
+            with trio.fail_after(WRITE_PATIENCE):
+                await self._stream.send_all(data)

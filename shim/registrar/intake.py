@@ -1,0 +1,167 @@
+"""The registration socket: shims and `resync` come here with a binding and their ends of two pipes.
+
+A message is one line, its words separated by NUL: ``register`` and docker-proxy's flags, or ``adopt``, a
+process id and the flags (from `resync`, for another process), or ``claim`` and the flags ("I cannot
+bind: will Envoy let go?").  Pipes come along as SCM_RIGHTS.
+"""
+
+import logging
+import os
+import socket
+import stat
+import struct
+from array import array
+from pathlib import Path
+
+import trio
+
+from shim.core.binding import binding_from_flags
+from shim.proxy.flags import FlagError
+from shim.proxy.start import PORT_PATIENCE
+from shim.registrar.state import State
+
+log = logging.getLogger("envoy-docker-shim")
+
+BACKLOG = 4096
+# The longest line there can be is far shorter; the patience is for a peer that does not send one.
+MESSAGE_LIMIT = 4096
+MESSAGE_PATIENCE = 2.0
+CONNECTION_LIMIT = 512
+RIGHTS_LIMIT = 4
+
+
+class SocketTaken(Exception):
+    """Another registrar serves this socket."""
+
+
+class Refused(Exception):
+    """The peer's message is not one we follow; the text is the answer."""
+
+
+def listen(path: str, mode: int = 0o600) -> socket.socket:
+    """The listening Unix socket, with this mode.  A file that nobody serves is replaced.
+
+    Raises SocketTaken, OSError.
+    """
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            pass
+        except ConnectionRefusedError:
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                raise SocketTaken(f"{path} is there and is not a socket: remove it") from None
+            os.unlink(path)
+        except BlockingIOError:
+            raise SocketTaken(f"{path}: another registrar serves it, and does not answer") from None
+        else:
+            raise SocketTaken(f"{path}: another registrar serves it already")
+    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    mask = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(mask)
+    sock.listen(BACKLOG)
+    return sock
+
+
+async def serve(sock: socket.socket, state: State) -> None:
+    """Accept for ever.  ``sock`` was listening before /proc was searched, so that no shim is missed."""
+    limit = trio.CapacityLimiter(CONNECTION_LIMIT)
+    listener = trio.socket.from_stdlib_socket(sock)
+    async with trio.open_nursery() as nursery:
+        while True:
+            await limit.acquire_on_behalf_of(token := object())
+            try:
+                connection, _ = await listener.accept()
+            except OSError as error:
+                limit.release_on_behalf_of(token)
+                # Out of descriptors, say: what is queued waits in the backlog.
+                log.error("accept on the registration socket: %s", error)
+                await trio.sleep(0.1)
+                continue
+            nursery.start_soon(_attend, connection, state, limit, token)
+
+
+async def _attend(
+    connection: trio.socket.SocketType, state: State, limit: trio.CapacityLimiter, token: object
+) -> None:
+    fds: list[int] = []
+    try:
+        with connection:
+            pid, uid = _peer(connection)
+            with trio.move_on_after(MESSAGE_PATIENCE) as patience:
+                line = await _receive(connection, fds)
+            if patience.cancelled_caught:
+                raise Refused("no message came in time")
+            if uid not in (0, os.geteuid()):
+                raise Refused(f"user {uid} may not register ports: only root and the registrar's own user")
+            answer = await _follow(line.decode("utf-8", "replace").split("\0"), pid, fds, state)
+            if answer:
+                await connection.send(answer)
+    except Refused as error:
+        log.warning("registration refused (process %d, user %d): %s", pid, uid, error)
+        with trio.move_on_after(MESSAGE_PATIENCE):
+            await _say(connection, f"refused {error}\n".encode())
+    except OSError as error:
+        log.debug("registration connection: %s", error)
+    finally:
+        for fd in fds:
+            os.close(fd)
+        limit.release_on_behalf_of(token)
+
+
+async def _say(connection: trio.socket.SocketType, text: bytes) -> None:
+    try:
+        await connection.send(text)
+    except OSError:
+        pass
+
+
+def _peer(connection: trio.socket.SocketType) -> tuple[int, int]:
+    """(pid, uid) of who connected, by the kernel; pid 0 is a process we cannot see."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", credentials)
+    return pid, uid
+
+
+async def _receive(connection: trio.socket.SocketType, fds: list[int]) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        data, ancillary, flags, _ = await connection.recvmsg(
+            MESSAGE_LIMIT, socket.CMSG_SPACE(RIGHTS_LIMIT * 4)
+        )
+        for level, kind, rights in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                fds += array("i", rights[: len(rights) - len(rights) % 4])
+        line += data
+        if flags & socket.MSG_CTRUNC or len(fds) > RIGHTS_LIMIT:
+            raise Refused("too many file descriptors")
+        if not data or len(line) > MESSAGE_LIMIT or b"\n" in line[:-1]:
+            raise Refused(f"not one line of at most {MESSAGE_LIMIT} bytes: {line[:60]!r}")
+    return line[:-1]
+
+
+async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> bytes:
+    verb, *args = words
+    try:
+        if verb == "adopt":
+            pid, args = int(args[0]), args[1:]
+            verb = "register"
+        if verb not in ("register", "claim"):
+            raise Refused(f"unknown message {verb[:40]!r}")
+        binding = binding_from_flags(args)
+    except (FlagError, ValueError, IndexError) as error:
+        raise Refused(str(error)) from None
+    if verb == "claim":
+        freed = await state.wait_until_free(binding.address, PORT_PATIENCE)
+        return b"free\n" if freed else b"taken\n"
+    if len(fds) < 2 or not all(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in fds[:2]):
+        raise Refused("a registration comes with the shim's two pipes")
+    lease_fd, wake_fd = fds[:2]
+    del fds[:2]
+    return b"ok\n" if state.admit(pid, binding, lease_fd, wake_fd) else b"known\n"

@@ -1,0 +1,150 @@
+"""The registrar's composition: one nursery owns every task, and a signal ends it."""
+
+import argparse
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack
+
+import trio
+
+from shim.core.resources import HttpOptions
+from shim.core.templates import Templates
+from shim.core.tracing import Tracing
+from shim.registrar import intake
+from shim.registrar.api import Api
+from shim.registrar.config import Config, ConfigError, Endpoint, load
+from shim.registrar.docker import Docker, client_for
+from shim.registrar.http import HttpServer
+from shim.registrar.notify import notify
+from shim.registrar.refusals import inspect_refusals
+from shim.registrar.state import State
+
+log = logging.getLogger("envoy-docker-shim")
+
+API_BACKLOG = 512
+
+
+def main(args: list[str]) -> int:
+    """``envoy-docker-shim server``.  0 after SIGTERM or SIGINT, 1 when it cannot run, 2 for bad usage."""
+    parser = argparse.ArgumentParser("envoy-docker-shim server", description="Serve the bindings to Envoy.")
+    parser.add_argument(
+        "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
+    )
+    options = parser.parse_args(args)
+    try:
+        config = load(options.config, os.environ)
+    except ConfigError as error:
+        print(f"envoy-docker-shim: {error}", file=sys.stderr)
+        return 2
+    set_up_log(config.log_level)
+    try:
+        trio.run(serve, config)
+    except (intake.SocketTaken, OSError) as error:
+        log.error("cannot serve: %s", error)
+        return 1
+    return 0
+
+
+def set_up_log(level: str) -> None:
+    """One line an event to standard error; the journal adds the time itself."""
+    under_systemd = "JOURNAL_STREAM" in os.environ
+    form = "%(levelname)s %(message)s" if under_systemd else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=level.upper(), format=form, stream=sys.stderr)
+    for noisy in ("httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def http_options(config: Config) -> HttpOptions:
+    """What the configuration means for HTTP listeners."""
+    collector = config.tracing
+    if collector is None:
+        return HttpOptions(None, config.trusted_hops)
+    tracing = Tracing(collector.kind, collector.path, str(collector.endpoint), collector.sampling)
+    return HttpOptions(tracing, config.trusted_hops)
+
+
+async def serve(config: Config) -> None:
+    """Run the registrar until a signal.  Raises SocketTaken, OSError."""
+    _raise_file_limit()
+    state = State(Templates(http_options(config)), config.default_mode, time.monotonic)
+    with ExitStack() as clean:
+        # Listening first, then searching: a shim is found, or finds us.
+        registration = intake.listen(config.socket)
+        clean.callback(_unlink_if_ours, config.socket, os.stat(config.socket).st_ino)
+        api_socket = listen_api(config.api_address)
+        clean.callback(state.lines.close)
+        admitted, failed = state.recover()
+        log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
+        if not admitted:
+            state.settle()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+            nursery.start_soon(state.lines.run)
+            nursery.start_soon(state.keep_time)
+            nursery.start_soon(intake.serve, registration, state)
+            nursery.start_soon(_serve_api, api_socket, state, str(config.envoy_admin))
+            nursery.start_soon(_follow_docker, config.docker_host, state)
+            log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
+            notify("READY=1")
+        notify("STOPPING=1")
+
+
+def _raise_file_limit() -> None:
+    """Two descriptors a shim: as many as the system lets us have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _end_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("ending on %s", signal.Signals(number).name)
+            scope.cancel()
+            return
+
+
+def _unlink_if_ours(path: str, inode: int) -> None:
+    """Remove the socket, unless a successor has put its own there."""
+    try:
+        if os.stat(path).st_ino == inode:
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+def listen_api(endpoint: Endpoint) -> socket.socket:
+    """The API's listening socket.  Raises OSError, with the address in its text."""
+    if endpoint.path:
+        return intake.listen(endpoint.path, mode=0o660)
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind | socket.SOCK_CLOEXEC, proto)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+    except OSError as error:
+        raise OSError(f"api_address {endpoint}: {error.strerror or error}") from None
+    sock.listen(API_BACKLOG)
+    return sock
+
+
+async def _serve_api(sock: socket.socket, state: State, default_admin: str) -> None:
+    api = Api(state)
+    server = HttpServer(api.handle, state.connection_closed)
+    send, receive = trio.open_memory_channel(16)
+    api.report_nacks_to(send)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(inspect_refusals, receive, state, default_admin)
+        nursery.start_soon(trio.serve_listeners, server.attend, [listener])
+
+
+async def _follow_docker(docker_host: str, state: State) -> None:
+    async with client_for(docker_host) as client:
+        await Docker(client, state).run()

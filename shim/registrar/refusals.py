@@ -1,0 +1,87 @@
+"""Asks an Envoy's admin interface why it refused listeners: REST discovery itself does not say."""
+
+import ipaddress
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+import trio
+
+from shim.core.discovery import Session
+from shim.registrar.state import State
+
+log = logging.getLogger("envoy-docker-shim")
+
+QUESTION = "/config_dump?resource=dynamic_listeners"
+PATIENCE = 2.0
+# A thousand listeners' dump is some megabytes; what is much more is not one.
+SIZE_LIMIT = 64 << 20
+
+
+async def inspect_refusals(
+    sessions: "trio.MemoryReceiveChannel[Session]", state: State, default_admin: str
+) -> None:
+    """For each Envoy that comes through ``sessions``: put its reasons into ``session.rejected``."""
+    async with httpx.AsyncClient(timeout=httpx.Timeout(PATIENCE)) as client:
+        async for session in sessions:
+            admin = session.admin or default_admin
+            try:
+                rejected = rejections(await _ask(client, admin))
+            except (httpx.HTTPError, trio.TooSlowError, OSError, ValueError) as error:
+                log.warning(
+                    "Envoy %s refuses something; its admin at %s cannot say what: %s",
+                    session.node,
+                    admin,
+                    error,
+                )
+                continue
+            for name, reason in rejected.items():
+                if session.rejected.get(name) != reason:
+                    log.warning("Envoy %s refuses the listener %s: %s", session.node, name, reason)
+            session.rejected = rejected
+            state.touch()
+
+
+async def _ask(client: httpx.AsyncClient, admin: str) -> Any:
+    host, _, port = admin.rpartition(":")
+    # The address came in with an unauthenticated request: it leads nowhere but to this host.
+    if not ipaddress.ip_address(host.strip("[]")).is_loopback or not port.isdecimal():
+        raise ValueError("an admin address is a loopback address and a port")
+    request = client.build_request("GET", f"http://{host}:{port}{QUESTION}")
+    body = b""
+    with trio.fail_after(PATIENCE * 2):
+        response = await client.send(request, stream=True)
+        try:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > SIZE_LIMIT:
+                    raise ValueError("its answer is too large")
+        finally:
+            await response.aclose()
+    return json.loads(body)
+
+
+def rejections(dump: Any) -> dict[str, str]:
+    """Listener name -> Envoy's reason, from a config dump of the dynamic listeners.
+
+    Raises ValueError where it is no such dump.
+    """
+    if not isinstance(dump, Mapping):
+        raise ValueError("not a config dump")
+    found = {}
+    for listener in dump.get("configs") or []:
+        error = listener.get("error_state") if isinstance(listener, Mapping) else None
+        if not isinstance(error, Mapping):
+            continue
+        # A second copy of each failure has no name of its own.
+        name = listener.get("name") or (error.get("failed_configuration") or {}).get("name")
+        if name:
+            found[str(name)] = _short(str(error.get("details") or "no reason given"))
+    return found
+
+
+def _short(details: str) -> str:
+    """Envoy may quote the whole listener in front of its reason, which then stands last."""
+    return details if len(details) <= 300 else "... " + details[-300:]

@@ -1,0 +1,213 @@
+"""The only owner of what changes: leases, Envoys, and the tasks that move them along."""
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable
+
+import trio
+
+from shim.core.binding import Address, Binding, Service
+from shim.core.discovery import Session, Sessions
+from shim.core.labels import default_service
+from shim.core.registry import Lease, Registry, Stage
+from shim.core.templates import Templates
+from shim.processes import Shim, find_shims, open_line, start_time_of
+from shim.registrar.line import RELEASED, Lines
+
+log = logging.getLogger("envoy-docker-shim")
+
+# A release is answered after this long (seconds) even if some Envoy has not let go.
+RELEASE_PATIENCE = 1.8
+# Labels that Docker has not told by then (seconds) are taken to be none.
+LABEL_PATIENCE = 10.0
+# An Envoy that was there before this registrar polls again within this (seconds).
+ENVOY_RETURN = 1.0
+
+
+class State:
+    """Synchronous changes, each followed by ``changed`` being set for whoever waits."""
+
+    def __init__(self, templates: Templates, default_mode: str, clock: Callable[[], float]) -> None:
+        self.now = clock
+        self.started_at = clock()
+        self.default_mode = default_mode
+        self.sessions = Sessions()
+        self.registry = Registry(self.sessions, templates.listener, templates.cluster)
+        self.lines = Lines(self._on_release, self._on_end)
+        self.changed = trio.Event()
+        # Set when the labels of a lease are wanted from Docker.
+        self.labels_wanted = trio.Event()
+        self.docker_reachable = False
+        self.docker_error = ""
+        # Whether what we know is enough to answer an Envoy that already has a configuration.
+        self.settled = False
+        self._ids = itertools.count(1)
+        self._pids: dict[tuple[int, Binding], int] = {}
+        self._waiting: dict[int, float] = {}  # lease to be answered -> by when
+
+    # -- leases ----------------------------------------------------------------------------------
+
+    def admit(self, pid: int, binding: Binding, lease_fd: int, wake_fd: int) -> int | None:
+        """A shim with its line.  Returns the lease's id, or None if it is known already.
+
+        The descriptors are taken over either way.
+        """
+        if (pid, binding) in self._pids:
+            os.close(lease_fd)
+            os.close(wake_fd)
+            return None
+        try:
+            order = float(start_time_of(pid))
+        except (OSError, ValueError):
+            # Another pid namespace, or gone already: its line will tell.
+            order = math.inf
+        lease_id = next(self._ids)
+        self._pids[pid, binding] = lease_id
+        self.registry.add(Lease(lease_id, pid, binding, order, self.now()))
+        self.lines.add(lease_id, lease_fd, wake_fd)
+        log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
+        self.touch()
+        self.labels_wanted.set()
+        return lease_id
+
+    def recover(self) -> tuple[int, int]:
+        """Take up the shims that /proc shows: (newly admitted, could not be)."""
+        admitted = failed = 0
+        for shim in find_shims():
+            if (shim.pid, shim.binding) in self._pids:
+                continue
+            try:
+                self._adopt(shim)
+                admitted += 1
+            except (OSError, ValueError) as error:
+                failed += 1
+                log.warning("cannot take up %s (process %d): %s", shim.binding, shim.pid, error)
+        return admitted, failed
+
+    def _adopt(self, shim: Shim) -> None:
+        lease_fd, wake_fd = open_line(shim.pid)
+        # The same process still, now that its pipes are ours: else another one has its number.
+        if start_time_of(shim.pid) != shim.started:
+            os.close(lease_fd)
+            os.close(wake_fd)
+            raise OSError("the process has ended")
+        self.admit(shim.pid, shim.binding, lease_fd, wake_fd)
+
+    def _on_release(self, lease_id: int) -> None:
+        lease = self.registry.get(lease_id)
+        if lease is None:
+            return
+        self.registry.release(lease, self.now())
+        self._waiting[lease_id] = self.now() + RELEASE_PATIENCE
+        self.touch()
+
+    def _on_end(self, lease_id: int) -> None:
+        lease = self.registry.get(lease_id)
+        if lease is None:
+            return
+        log.debug("lease %d ended: %s", lease_id, lease.binding)
+        del self._pids[lease.pid, lease.binding]
+        self._waiting.pop(lease_id, None)
+        self.registry.end(lease, self.now())
+        self.touch()
+
+    async def wait_until_free(self, address: Address, patience: float) -> bool:
+        """For a shim that could not bind: wait for Envoys of ours to let go of ``address``.
+
+        False at once where they do not have it.
+        """
+        # A registrar that has just started may not know yet what its Envoy still has.
+        waited = self.now() - self.started_at < ENVOY_RETURN
+        with trio.move_on_after(patience):
+            while self.registry.leaving(address) is not None:
+                waited = True
+                await self.changed.wait()
+        return waited
+
+    def search_again(self, then: Callable[[], None]) -> None:
+        """Docker names a port that no lease is for: a shim may have come while nobody listened."""
+        if self.recover()[0]:
+            then()
+
+    def settle(self) -> None:
+        """What Docker knows is known: Envoys that wait for us may be answered."""
+        if not self.settled:
+            self.settled = True
+            self.touch()
+
+    def label(self, lease: Lease, service: Service) -> None:
+        if lease.service == service:
+            return
+        if service.problem:
+            log.warning("%s: %s", service.name, service.problem)
+        log.info("%s is %s", lease.binding, describe(service))
+        self.registry.label(lease, service, self.now())
+        self.touch()
+
+    # -- Envoys ----------------------------------------------------------------------------------
+
+    def poll(self, node: str, admin: str, connection: int) -> Session:
+        known = {session.node for session in self.sessions}
+        session = self.sessions.poll(node, admin, connection, self.now())
+        if node not in known:
+            log.info("Envoy %s connected", node)
+        return session
+
+    def connection_closed(self, connection: int) -> None:
+        if self.sessions.closed(connection):
+            log.info("an Envoy disconnected; %d left", len(self.sessions))
+            self.touch()
+
+    def touch(self) -> None:
+        """Something changed: do what follows from it, and wake whoever waits."""
+        now = self.now()
+        self.registry.advance(now)
+        for lease_id, deadline in list(self._waiting.items()):
+            lease = self.registry.get(lease_id)
+            if lease is None or self._is_off(lease, now) or now >= deadline:
+                del self._waiting[lease_id]
+                self.lines.say(lease_id, RELEASED)
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def _is_off(self, lease: Lease, now: float) -> bool:
+        if not len(self.sessions) and now - self.started_at < ENVOY_RETURN:
+            # Our predecessor's Envoy may still listen, and will be back in a moment.
+            return False
+        return self.registry.off_envoy(lease)
+
+    async def keep_time(self) -> None:
+        """Do what is due even if nothing happens."""
+        while True:
+            deadline = self._next_deadline()
+            changed = self.changed
+            with trio.move_on_at(trio.current_time() + max(0.0, deadline - self.now())):
+                await changed.wait()
+                continue
+            self._default_labels()
+            self.touch()
+
+    def _next_deadline(self) -> float:
+        deadlines = [*self._waiting.values()]
+        if (due := self.registry.next_deadline()) is not None:
+            deadlines.append(due)
+        if self._waiting and not len(self.sessions):
+            deadlines.append(self.started_at + ENVOY_RETURN)
+        deadlines += [lease.since + LABEL_PATIENCE for lease in self.registry.pending()]
+        now = self.now()
+        # What is overdue was just looked at, and waits for something else: not for time alone.
+        return min((max(deadline, now + 0.001) for deadline in deadlines), default=math.inf)
+
+    def _default_labels(self) -> None:
+        now = self.now()
+        for lease in self.registry.pending():
+            if now - lease.since >= LABEL_PATIENCE and lease.stage is Stage.PENDING:
+                log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
+                self.label(lease, default_service(lease.binding.backend, self.default_mode))
+
+
+def describe(service: Service) -> str:
+    environment = f" ({service.environment})" if service.environment else ""
+    return f"{service.name}{environment}, {service.mode}, container {service.container or 'unknown'}"

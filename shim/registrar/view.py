@@ -1,0 +1,107 @@
+"""The state as JSON, for `/bindings`, `/status` and the `status` command."""
+
+import time
+from datetime import datetime, timezone
+from typing import Any
+
+from shim import __version__
+from shim.core.discovery import Session
+from shim.core.registry import Lease, Stage
+from shim.registrar.state import State
+
+
+def bindings(state: State) -> list[dict[str, Any]]:
+    """Every binding; see the README for the fields."""
+    leases = sorted(state.registry, key=lambda lease: (lease.binding.address, lease.id))
+    return [_binding(lease, state) for lease in leases]
+
+
+def status(state: State) -> dict[str, Any]:
+    registry = state.registry
+    return {
+        "version": __version__,
+        "since": _wall(state.started_at, state),
+        "docker": {"reachable": state.docker_reachable, "error": state.docker_error},
+        "settled": state.settled,
+        "versions": {"clusters": registry.clusters.version, "listeners": registry.listeners.version},
+        "envoys": [_envoy(session, state) for session in state.sessions],
+        "bindings": bindings(state),
+    }
+
+
+def _binding(lease: Lease, state: State) -> dict[str, Any]:
+    address, backend, service = lease.binding.address, lease.binding.backend, lease.service
+    name = str(address)
+    reasons = {s.node: s.rejected[name] for s in state.sessions if name in s.rejected}
+    acknowledged = (
+        [] if lease.stage is not Stage.LISTED else [s.node for s in state.sessions if _runs(s, lease)]
+    )
+    found, since = _state_of(lease, bool(reasons), bool(acknowledged))
+    udp = address.proto == "udp"
+    return {
+        "protocol": address.proto,
+        "address": address.ip,
+        "port": address.port,
+        "backend": str(backend),
+        "state": found,
+        "since": _wall(since, state),
+        "mode": "udp" if udp else service.mode if service else None,
+        "service": service.name if service else None,
+        "environment": service.environment if service else None,
+        "container": service.container if service else None,
+        "container_id": service.container_id if service else None,
+        "image": service.image if service else None,
+        "labels": _labels(lease),
+        "cluster": lease.cluster or None,
+        "acknowledged_by": acknowledged,
+        "rejected_by": reasons,
+        "problem": service.problem if service else "",
+        "pid": lease.pid,
+    }
+
+
+def _labels(lease: Lease) -> dict[str, str]:
+    service = lease.service
+    if service is None:
+        return {}
+    return {"ServiceName": service.name, "EnvironmentName": service.environment, "ProxyMode": service.mode}
+
+
+def _runs(session: Session, lease: Lease) -> bool:
+    processed = session.listeners.processed_sequence >= lease.listener_sequence
+    return processed and str(lease.binding.address) not in session.rejected
+
+
+def _state_of(lease: Lease, rejected: bool, acknowledged: bool) -> tuple[str, float]:
+    if lease.stage is Stage.RELEASING:
+        return "releasing", lease.stage_at
+    if lease.binding.address.proto == "udp":
+        return "serving", lease.since
+    if lease.stage is Stage.PENDING:
+        return "pending", lease.stage_at
+    if rejected:
+        return "rejected", lease.stage_at
+    return ("serving" if acknowledged else "published"), lease.stage_at
+
+
+def _envoy(session: Session, state: State) -> dict[str, Any]:
+    def acked(version: str, current: str) -> dict[str, Any]:
+        return {"acknowledged": version, "current": version == current}
+
+    registry = state.registry
+    return {
+        "node": session.node,
+        "admin": session.admin,
+        "since": _wall(session.since, state),
+        "clusters": acked(session.clusters.acked, registry.clusters.version),
+        "listeners": acked(session.listeners.acked, registry.listeners.version),
+        "refuses": session.listeners.nacked or session.clusters.nacked,
+        "rejected": session.rejected,
+    }
+
+
+def _wall(moment: float, state: State) -> str:
+    """A moment of our monotonic clock as UTC wall time."""
+    return datetime.fromtimestamp(time.time() - (state.now() - moment), timezone.utc).isoformat(
+        timespec="seconds"
+    )

@@ -1,0 +1,1 @@
+"""The UDP relay that a shim turns into: batches of datagrams under trio."""

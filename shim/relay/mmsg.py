@@ -1,0 +1,339 @@
+"""Datagrams in batches: ``recvmmsg`` and ``sendmmsg`` through ctypes, with preallocated memory.
+
+A batch is up to SLOTS datagrams in one ``Payload``; an ``Inbox`` receives into it, an ``Outbox``
+sends from it, so a datagram is never copied.  All sizes are in bytes; a call's failure is returned
+as a negative errno, as the kernel does it, because on this path an exception costs more than the
+datagram.  The structures are glibc's and the kernel's; musl's differ only by padding, which these
+leave zero (on a little-endian machine, which is every one that Docker runs on but s390x).
+
+This is the hot path: what is done once for each batch may be plain Python, what is done once for
+each datagram is a slice over the whole batch.
+"""
+
+import ctypes
+import errno
+import functools
+import mmap
+import socket
+from array import array
+from collections.abc import Iterator, Sequence
+
+SLOTS = 64
+LARGEST = 65_536  # no UDP payload is larger: 65,507 over IPv4, 65,527 over IPv6
+# The distance of two slots; were it a power of two, their first bytes would share a cache set.
+STRIDE = LARGEST + 1_344
+
+SOL_UDP, UDP_SEGMENT = 17, 103
+MAX_SEGMENTED = 65_000  # together with headers it must fit into one IP packet
+# A datagram above the usual MTU is sent on its own: it is fragmented, which a segment cannot be.
+MAX_SEGMENT = 1_472 - 20
+# What sending fails with while the socket or the device is full: trying again would be no use.
+FULL = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
+RETRIES = 3
+
+WORD = ctypes.sizeof(ctypes.c_size_t)
+_libc = ctypes.CDLL(None, use_errno=True)
+_recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
+_recvmmsg.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int)
+
+
+class _Message(ctypes.Structure):
+    """``struct msghdr``."""
+
+    _fields_ = (
+        ("name", ctypes.c_size_t),
+        ("name_length", ctypes.c_uint32),
+        ("iov", ctypes.c_size_t),
+        ("iov_length", ctypes.c_size_t),
+        ("control", ctypes.c_size_t),
+        ("control_length", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Header(ctypes.Structure):
+    """``struct mmsghdr``."""
+
+    _fields_ = (("message", _Message), ("length", ctypes.c_uint))
+
+
+HEADER = ctypes.sizeof(_Header)
+_WORDS = HEADER // WORD  # a header counted in words, and the places of its fields in them
+_IOV, _IOV_LENGTH = _Message.iov.offset // WORD, _Message.iov_length.offset // WORD
+_CONTROL_LENGTH = _Message.control_length.offset // WORD
+_LENGTH, _UINTS = _Header.length.offset // 4, HEADER // 4
+
+
+class Payload:
+    """Memory for the datagrams of one batch: its pages are taken when first written to."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SLOTS * STRIDE)
+        self.view = memoryview(self._memory)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self.addresses = [address + slot * STRIDE for slot in range(SLOTS)]
+
+    def datagram(self, slot: int, length: int) -> memoryview:
+        """The first ``length`` bytes of a slot."""
+        start = slot * STRIDE
+        return self.view[start : start + length]
+
+    def release(self) -> None:
+        """Give the pages back to the system; their contents are lost."""
+        self._memory.madvise(mmap.MADV_DONTNEED)
+
+
+class Layout:
+    """Where the kernel writes a datagram's client address and local address, and what a key is.
+
+    They lie so that what tells two flows apart is one slice of memory, the key, and what does not
+    (the interface) is outside of it.  IPv4: control data, then the ``sockaddr_in``; IPv6: the
+    ``sockaddr_in6``, then control data.
+    """
+
+    def __init__(self, family: int) -> None:
+        head = WORD + 8  # struct cmsghdr
+        self.six = family == socket.AF_INET6
+        self.name_length = 28 if self.six else 16
+        self.control_length = head + (20 if self.six else 12)
+        if self.six:  # in6_pktinfo: address, interface
+            self.name, self.control = 0, self.name_length
+            self.key = slice(0, self.name_length + head + 16)
+        else:  # in_pktinfo: interface, local address for replies, address sent to
+            self.name, self.control = self.control_length, 0
+            self.key = slice(head + 4, self.control_length + self.name_length)
+        self.stride = -(-(self.name_length + self.control_length) // 16) * 16
+
+    def option(self) -> tuple[int, int]:
+        """The socket option that makes the kernel tell the local address."""
+        return (socket.IPPROTO_IPV6, 49) if self.six else (socket.IPPROTO_IP, 8)
+
+    def canonical(self, key: bytes) -> bytes:
+        """The same key as if the option above had been set when the datagram came.
+
+        Before, IPv4's local address for replies is missing from what the kernel says.
+        """
+        return key[4:8] + key[4:] if not self.six and not any(key[:4]) else key
+
+    def envelope(self, key: bytes) -> "Envelope":
+        """Where replies to the flow with this key go, and where they come from."""
+        head = WORD + 8
+        if self.six:
+            name, local = key[: self.name_length], key[self.name_length + head :]
+            usable = any(local) and local[0] != 0xFF  # a multicast address cannot be a source
+            control = _cmsg(socket.IPPROTO_IPV6, 50, local + bytes(4))
+        else:
+            name, local = key[8:], key[:4]
+            usable = any(local)
+            control = _cmsg(socket.IPPROTO_IP, 8, bytes(4) + local + bytes(4))
+        return Envelope(name, control if usable else b"")
+
+
+class Envelope:
+    """What goes around a datagram: ``name`` (a sockaddr or nothing) and control data.
+
+    ``segment`` is the largest size that may be handed to the kernel as one large datagram to be
+    cut up (UDP_SEGMENT); an Outbox sets it to 0 when that turns out not to work on this path.
+    """
+
+    __slots__ = ("control_length", "data", "segment")
+
+    def __init__(self, name: bytes = b"", control: bytes = b"", segment: int = MAX_SEGMENT) -> None:
+        self.data = name.ljust(_NAME, b"\0") + control
+        self.control_length = len(control)
+        self.segment = segment
+
+
+def _cmsg(level: int, kind: int, data: bytes) -> bytes:
+    """One control message, padded as CMSG_SPACE has it."""
+    head = (WORD + 8 + len(data)).to_bytes(WORD, "little") + array("i", (level, kind)).tobytes()
+    return head + data + bytes(-len(data) % WORD)
+
+
+class Inbox:
+    """Receives batches into a Payload; with a Layout, addresses as well."""
+
+    def __init__(self, payload: Payload, layout: Layout | None = None) -> None:
+        self._headers = (_Header * SLOTS)()
+        self._iov = array("L", bytes(2 * WORD * SLOTS))
+        self._layout = layout
+        stride = layout.stride if layout else 0
+        self._names = bytearray(stride * SLOTS)
+        names = _address(self._names) if layout else 0
+        for slot in range(SLOTS):
+            header = self._headers[slot].message
+            self._iov[2 * slot], self._iov[2 * slot + 1] = payload.addresses[slot], LARGEST
+            header.iov, header.iov_length = self._iov.buffer_info()[0] + 2 * WORD * slot, 1
+            if layout:
+                header.name, header.name_length = names + stride * slot + layout.name, layout.name_length
+                header.control = names + stride * slot + layout.control
+                header.control_length = layout.control_length
+        self._address = ctypes.addressof(self._headers)
+        self._fresh = bytes(self._headers)
+        self._uints = memoryview(self._headers).cast("B").cast("I")
+        self._used = 0
+
+    def receive(self, fd: int, at: int = 0) -> int:
+        """Fill the slots from ``at`` on with what waits on the socket: how many, or -errno."""
+        if self._layout:  # the kernel has overwritten the lengths of what it has received
+            ctypes.memmove(self._address, self._fresh, self._used * HEADER)
+        count: int = _recvmmsg(fd, self._address + at * HEADER, SLOTS - at, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            return -ctypes.get_errno()
+        self._used = count
+        return count
+
+    def lengths(self, count: int, at: int = 0) -> list[int]:
+        """The sizes of ``count`` datagrams just received."""
+        return self._uints[_LENGTH + at * _UINTS : (at + count) * _UINTS : _UINTS].tolist()
+
+    def groups(self, count: int) -> Iterator[tuple[bytes, Sequence[int]]]:
+        """The keys of the datagrams just received, each with the slots of its datagrams in order."""
+        assert self._layout
+        stride, key = self._layout.stride, self._layout.key
+        block = bytes(self._names[: count * stride])
+        if count == 1 or block == block[:stride] * count:
+            yield block[key], range(count)
+            return
+        groups: dict[bytes, list[int]] = {}
+        start, stop = key.start, key.stop
+        for slot in range(count):
+            groups.setdefault(block[start:stop], []).append(slot)
+            start += stride
+            stop += stride
+        yield from groups.items()
+
+
+_NAME = 32  # what an Envelope's name is padded to
+_ENVELOPE = 112  # a name, IPV6_PKTINFO, UDP_SEGMENT
+
+
+class Outbox:
+    """Sends datagrams out of a Payload, those of one size to one address as one where possible."""
+
+    def __init__(self, payload: Payload, name_length: int, segment: bool) -> None:
+        """``name_length``: 0 for connected sockets.  ``segment``: UDP_SEGMENT may be used."""
+        self.lost = 0  # datagrams the system would not take, since the caller last set it to 0
+        self._segment = segment
+        self._payload = payload
+        self._headers = (_Header * SLOTS)()
+        self._iov = array("L", bytes(2 * WORD * SLOTS))
+        self._iov_address = self._iov.buffer_info()[0]
+        self._control = bytearray(_ENVELOPE * SLOTS)
+        base = _address(self._control)
+        for slot in range(SLOTS):
+            header = self._headers[slot].message
+            header.name = base + slot * _ENVELOPE if name_length else 0
+            header.name_length = name_length
+            header.control = base + slot * _ENVELOPE + _NAME
+        self._address = ctypes.addressof(self._headers)
+        self._words = memoryview(self._headers).cast("B").cast("L")
+        # What the memory above holds, so that it is written only where that changes.
+        self._slots: list[int] = [-1] * SLOTS
+        self._lengths: list[int] = [-1] * SLOTS
+        self._written: list[Envelope | None] = [None] * SLOTS
+        # The messages to send: each an envelope, and its first datagram and their number in the iov.
+        self._messages: list[tuple[Envelope, int, int]] = []
+        self._filled = 0
+
+    def add(self, envelope: Envelope, slots: Sequence[int], lengths: list[int]) -> None:
+        """Put datagrams into the box; there is room for SLOTS of them."""
+        at = self._filled
+        self._filled = end = at + len(slots)
+        self._place(at, end, list(slots), lengths)
+        if len(slots) == 1 or not self._segment or not envelope.segment:
+            for datagram in range(at, end):
+                self._message(envelope, datagram, 1, 0)
+            return
+        for start, count in runs(lengths, envelope.segment):
+            self._message(envelope, at + start, count, lengths[start] if count > 1 else 0)
+
+    def flush(self, fd: int) -> None:
+        """Send all that is in the box, what cannot be sent counted in ``lost``; the box is empty then."""
+        done, tries, messages = 0, 0, self._messages
+        while done < len(messages):
+            sent = _sendmmsg(fd, self._address + done * HEADER, len(messages) - done, socket.MSG_DONTWAIT)
+            if sent > 0:
+                done, tries = done + sent, 0
+                continue
+            # An ICMP error that an earlier datagram met is told to the next one, which was not
+            # sent: the error is gone now, so the same datagram is sent again.
+            tries += 1
+            if ctypes.get_errno() in FULL or tries > RETRIES:
+                self._give_up(fd, done)
+                done, tries = done + 1, 0
+        messages.clear()
+        self._filled = 0
+
+    def _place(self, at: int, end: int, slots: list[int], lengths: list[int]) -> None:
+        if self._slots[at:end] != slots:
+            self._slots[at:end] = slots
+            for place, slot in enumerate(slots, at):
+                self._iov[2 * place] = self._payload.addresses[slot]
+        if self._lengths[at:end] != lengths:
+            self._lengths[at:end] = lengths
+            for place, length in enumerate(lengths, at):
+                self._iov[2 * place + 1] = length
+
+    def _message(self, envelope: Envelope, first: int, count: int, segment: int) -> None:
+        index = len(self._messages)
+        self._messages.append((envelope, first, count))
+        start = index * _ENVELOPE
+        if self._written[index] is not envelope:
+            self._written[index] = envelope
+            self._control[start : start + len(envelope.data)] = envelope.data
+        control_length = envelope.control_length
+        if segment:
+            start += _NAME + control_length
+            cut = _cut(segment)
+            self._control[start : start + len(cut)] = cut
+            control_length += len(cut)
+        words, word = self._words, index * _WORDS
+        words[word + _IOV] = self._iov_address + 2 * WORD * first
+        words[word + _IOV_LENGTH] = count
+        words[word + _CONTROL_LENGTH] = control_length
+
+    def _give_up(self, fd: int, index: int) -> None:
+        """A message could not be sent: if it was several datagrams in one, try each by itself."""
+        envelope, first, count = self._messages[index]
+        if count == 1 or ctypes.get_errno() in FULL:
+            self.lost += count
+            return
+        envelope.segment = 0
+        words, word = self._words, index * _WORDS
+        words[word + _IOV_LENGTH] = 1
+        words[word + _CONTROL_LENGTH] = envelope.control_length
+        for datagram in range(first, first + count):
+            words[word + _IOV] = self._iov_address + 2 * WORD * datagram
+            if _sendmmsg(fd, self._address + index * HEADER, 1, socket.MSG_DONTWAIT) != 1:
+                self.lost += 1
+
+
+@functools.cache
+def _cut(size: int) -> bytes:
+    """The control message that has the kernel cut what is sent into datagrams of this size."""
+    return _cmsg(SOL_UDP, UDP_SEGMENT, array("H", (size,)).tobytes())
+
+
+def runs(lengths: Sequence[int], largest: int) -> Iterator[tuple[int, int]]:
+    """Cut a sequence of sizes into (start, count): what UDP_SEGMENT may send as one.
+
+    All of one size but the last, which may be smaller; none empty, none above ``largest``, together
+    at most MAX_SEGMENTED.
+    """
+    start, end = 0, len(lengths)
+    while start < end:
+        size, stop = lengths[start], start + 1
+        if 0 < size <= largest:
+            limit = min(end, start + MAX_SEGMENTED // size)
+            while stop < limit and lengths[stop] == size:
+                stop += 1
+            if stop < limit and 0 < lengths[stop] < size:
+                stop += 1
+        yield start, stop - start
+        start = stop
+
+
+def _address(memory: bytearray) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -1,0 +1,275 @@
+"""The UDP relay: one connected socket a client, all of them behind one trio wait.
+
+    clients <--> host socket <--> [client table] <--> one socket a client <--> container
+
+Every socket is in one epoll set, and one trio task waits for that set, so a client costs no task.
+Each round looks at what is ready and takes at most a batch from each socket, in the order epoll
+gives, which takes turns; after ROUNDS of them other tasks get theirs.  A second task sleeps until
+the next flow ends.
+"""
+
+import errno
+import select
+import socket
+
+import trio
+
+from shim.core.binding import Backend
+from shim.core.flows import Flow, FlowTable
+from shim.relay.mmsg import SLOTS, SOL_UDP, UDP_SEGMENT, Envelope, Inbox, Layout, Outbox, Payload
+
+IDLE = 90.0  # seconds, as docker-proxy's DefaultConnTrackTimeout
+LIMIT = 10_000  # clients
+ROUNDS = 16  # between two checkpoints
+HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
+FLOW_BUFFER = 1 << 20
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+# Receiving can fail with these without anything being wrong with the socket: nothing is there, or
+# an ICMP message told of an earlier datagram's fate.
+_PASSING = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.ENONET,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EMSGSIZE,
+        errno.EACCES,
+        errno.EPERM,
+    )
+)
+_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
+
+
+class ClientFlow(Flow):
+    """A client's connected socket, and what its replies are sent in."""
+
+    __slots__ = ("envelope", "fd", "sock")
+
+    def __init__(self, key: bytes, sock: socket.socket, envelope: Envelope) -> None:
+        super().__init__(key)
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.envelope = envelope
+
+
+class Relay:
+    """The relay without waiting: ``round`` moves what is ready, and never blocks."""
+
+    def __init__(self, sock: socket.socket, backend: Backend, table: FlowTable[ClientFlow]) -> None:
+        """Take over the bound ``sock``, which stays the caller's to close.  Raises OSError."""
+        self.table = table
+        self.epoll = select.epoll()
+        self.began = trio.Event()  # set when a flow begins in an empty table
+        self._host = sock.fileno()
+        self._family = socket.AF_INET6 if ":" in backend.ip else socket.AF_INET
+        self._backend = tuple(backend)
+        self._flows: dict[int, ClientFlow] = {}  # by file descriptor
+        self._layout = Layout(sock.family)
+        self._payload = Payload()
+        segment = _can_segment(sock)
+        self._from_clients = Inbox(self._payload, self._layout)
+        self._from_backend = Inbox(self._payload)
+        self._to_clients = Outbox(self._payload, self._layout.name_length, segment)
+        self._to_backend = Outbox(self._payload, 0, segment)
+        self._request = Envelope()
+        self._held = 0  # slots with replies that are not sent yet
+        _prepare(sock, self._layout)
+        self.epoll.register(self._host, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Close everything but the host socket."""
+        for flow in self.table.clear():
+            self._end(flow)
+        self.epoll.close()
+
+    def round(self, now: float) -> bool:
+        """Move a batch of whatever is ready; whether anything was.  Raises OSError: the host socket is unusable."""
+        events = self.epoll.poll(0, SLOTS)
+        for fd, event in events:
+            if fd == self._host:
+                self._send_replies()  # they are in the memory that requests will be received into
+                self._requests(now, event)
+            else:
+                # It may have been ended by an event before it in this round.
+                flow = self._flows.get(fd)
+                if flow:
+                    self._replies(flow, now)
+        self._send_replies()
+        return bool(events)
+
+    def expire(self, now: float) -> None:
+        """End the flows whose time is up."""
+        for flow in self.table.expire(now):
+            self._end(flow)
+        if not self.table:
+            self._payload.release()
+
+    def _requests(self, now: float, event: int) -> None:
+        count = self._from_clients.receive(self._host)
+        if count < 0:
+            if -count not in _PASSING or event & select.EPOLLHUP:
+                raise OSError(-count, errno.errorcode[-count])
+            return
+        lengths = self._from_clients.lengths(count)
+        for key, slots in self._from_clients.groups(count):
+            flow = self.table.get(key) or self._begin(key, now)
+            if flow is None:
+                self.table.counters.refused += len(slots)
+                continue
+            self.table.touch(flow, now)
+            box = self._to_backend
+            box.add(
+                self._request, slots, [lengths[slot] for slot in slots] if len(slots) < count else lengths
+            )
+            box.flush(flow.fd)
+            if box.lost:
+                self.table.counters.dropped_requests += box.lost
+                box.lost = 0
+
+    def _replies(self, flow: ClientFlow, now: float) -> None:
+        if self._held == SLOTS:
+            self._send_replies()
+        at = self._held
+        count = self._from_backend.receive(flow.fd, at)
+        if count <= 0:  # an ICMP error is no end: the container may be starting
+            return
+        self.table.touch(flow, now)
+        self._held = at + count
+        self._to_clients.add(flow.envelope, range(at, at + count), self._from_backend.lengths(count, at))
+
+    def _send_replies(self) -> None:
+        if not self._held:
+            return
+        self._held = 0
+        self._to_clients.flush(self._host)
+        if self._to_clients.lost:
+            self.table.counters.dropped_replies += self._to_clients.lost
+            self._to_clients.lost = 0
+
+    def _begin(self, key: bytes, now: float) -> ClientFlow | None:
+        """The flow of a client not in the table as ``key``; None: there cannot be one."""
+        key = self._layout.canonical(key)
+        known = self.table.get(key)
+        if known:
+            return known
+        try:
+            sock = self._connect()
+        except OSError as error:
+            oldest = self.table.evict() if error.errno in _NO_ROOM else None
+            if oldest is None:
+                return None
+            self._end(oldest)
+            return self._begin(key, now)
+        flow = ClientFlow(key, sock, self._layout.envelope(key))
+        evicted = self.table.add(flow, now)
+        if evicted:
+            self._end(evicted)
+        self._flows[flow.fd] = flow
+        self.epoll.register(flow.fd, select.EPOLLIN)
+        self.began.set()
+        return flow
+
+    def _connect(self) -> socket.socket:
+        sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            _enlarge(sock, FLOW_BUFFER)
+            sock.connect(self._backend)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _end(self, flow: ClientFlow) -> None:
+        del self._flows[flow.fd]
+        flow.sock.close()  # which takes it out of the epoll set
+
+
+async def relay(
+    sock: socket.socket,
+    backend: Backend,
+    *,
+    idle: float = IDLE,
+    limit: int = LIMIT,
+    quiet: float | None = None,
+    task_status: trio.TaskStatus[FlowTable[ClientFlow]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Relay between the clients of a bound UDP socket and a container, until cancelled.
+
+    ``idle``: seconds after a flow's last datagram until it ends.  ``limit``: flows at a time.
+    ``quiet``: return after this many seconds without any flow; None: never.
+    ``task_status`` is given the flow table once datagrams are being relayed.
+    Raises OSError: the host socket cannot be used (any more).
+    """
+    table: FlowTable[ClientFlow] = FlowTable(limit, idle)
+    shell = Relay(sock, backend, table)
+    try:
+        async with trio.open_nursery() as nursery:
+            task_status.started(table)
+            nursery.start_soon(_pump, shell)
+            await _reap(shell, quiet)
+            nursery.cancel_scope.cancel()
+    finally:
+        shell.close()
+
+
+async def _pump(shell: Relay) -> None:
+    """Move datagrams for ever."""
+    while True:
+        await trio.lowlevel.wait_readable(shell.epoll.fileno())
+        rounds = 0
+        while rounds < ROUNDS and shell.round(trio.current_time()):
+            rounds += 1
+
+
+async def _reap(shell: Relay, quiet: float | None) -> None:
+    """End flows in time; return when there has been none for ``quiet`` seconds."""
+    while True:
+        deadline = shell.table.deadline()
+        if deadline is not None:
+            await trio.sleep_until(deadline)
+            shell.expire(trio.current_time())
+            continue
+        shell.began = trio.Event()
+        with trio.move_on_after(float("inf") if quiet is None else quiet):
+            await shell.began.wait()
+        if not shell.table:
+            return
+
+
+def _prepare(sock: socket.socket, layout: Layout) -> None:
+    sock.setblocking(False)
+    try:
+        sock.setsockopt(*layout.option(), 1)
+    except OSError:
+        pass  # replies then leave from whatever address the system picks
+    _enlarge(sock, HOST_BUFFER)
+
+
+def _enlarge(sock: socket.socket, size: int) -> None:
+    """Ask for larger buffers: beyond the system's limit if allowed to, else up to it."""
+    for force, option in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        for name in (force, option):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, name, size)
+                break
+            except OSError:
+                continue
+
+
+def _can_segment(sock: socket.socket) -> bool:
+    """Whether the kernel knows UDP_SEGMENT: one that does not would send all in one datagram."""
+    try:
+        sock.getsockopt(SOL_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""Engines and the built file, and what happens where they cannot be had.
+
+Tests marked `docker` are skipped where they cannot run, with the reason; with CI or EDS_REQUIRE_REAL set in
+the environment they fail there instead.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.engines import ENGINES, ROOT, Engine, Missing, find_engine, missing
+
+REQUIRE_REAL = bool(os.environ.get("CI") or os.environ.get("EDS_REQUIRE_REAL"))
+
+
+def cannot(reason: str) -> None:
+    """Skip the test, or fail it where a skip must not pass."""
+    if REQUIRE_REAL:
+        pytest.fail(f"required here, and impossible: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("docker") and (reasons := missing()):
+        cannot("; ".join(reasons))
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each Docker engine in turn; give it to Dockerd."""
+    try:
+        return find_engine(request.param)
+    except Missing as problem:
+        cannot(str(problem))
+        raise  # never reached
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Path:
+    """The file that users get: $EDS_ARTIFACT, or built now."""
+    if given := os.environ.get("EDS_ARTIFACT"):
+        path = Path(given)
+    else:
+        path = ROOT / "dist" / "envoy-docker-shim"
+        built = subprocess.run(
+            ["./build.sh"], check=False, cwd=ROOT, capture_output=True, text=True, timeout=600
+        )
+        if built.returncode:
+            pytest.fail(f"./build.sh: {built.stderr or built.stdout}", pytrace=False)
+    if not os.access(path, os.X_OK):
+        pytest.fail(f"no built file at {path}", pytrace=False)
+    return path.resolve()

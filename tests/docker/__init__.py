@@ -1,0 +1,1 @@
+"""Tests on a real dockerd, in a network namespace of its own."""

@@ -1,0 +1,33 @@
+"""What the tests here share: an Envoy that serves given resources without a registrar."""
+
+from collections.abc import Iterable
+
+from shim.core.binding import Service
+from shim.core.bootstrap import Collector, bootstrap
+from shim.core.tracing import Json
+
+LOOPBACK = "127.0.0.1"
+
+
+def static_bootstrap(
+    listeners: Iterable[Json], clusters: Iterable[Json], collector: Collector | None = None
+) -> Json:
+    """The bootstrap users get, but with the resources in it instead of being asked for."""
+    boot = bootstrap("test-node", "test-cluster", (LOOPBACK, 1), (LOOPBACK, 0), collector)
+    del boot["dynamic_resources"]
+    boot["stats_flush_interval"] = "0.1s"  # histograms are shown from the next flush on
+    resources = boot["static_resources"]
+    resources["listeners"] = [_untyped(listener) for listener in listeners]
+    resources["clusters"] += [_untyped(cluster) for cluster in clusters]
+    return boot
+
+
+def make_service(
+    name: str = "web", environment: str = "prod", container: str = "web-1", image: str = "shop/web:1.2"
+) -> Service:
+    return Service(name, environment, "http", container, image)
+
+
+def _untyped(resource: Json) -> Json:
+    """Resources are typed in an answer, and not in a file."""
+    return {key: value for key, value in resource.items() if key != "@type"}

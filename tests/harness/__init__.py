@@ -1,0 +1,1 @@
+"""Real peers for tests: an Envoy, collectors that keep the spans they get, and backends to proxy to."""
