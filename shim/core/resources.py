@@ -199,6 +199,6 @@ def _http_upstream() -> Json:
             "@type": options,
             # Shorter than any common server's keep-alive, or a request meets a connection just closed: 503.
             "common_http_protocol_options": {"idle_timeout": "1s"},
-            "use_downstream_protocol_config": {"http_protocol_options": http1, "http2_protocol_options": {}},
+            "use_downstream_protocol_config": {"http_protocol_options": http1},
         }
     }

@@ -81,7 +81,8 @@ def _otlp(service: Service, tracing: Tracing) -> Json:
     config: Json = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
         "service_name": service.name,
-        "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}},
+        # With the time limit, what waits for a collector that hangs does not pile up.
+        "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}, "timeout": "1s"},
         "resource_detectors": [{"name": "static", "typed_config": detector}],
     }
     if tracing.sampling < 100:  # without a sampler all is sampled, but for a client that says it is not

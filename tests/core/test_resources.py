@@ -172,7 +172,7 @@ def test_no_two_resources_share_a_part_that_one_could_change_for_both() -> None:
     ("limit", "resource"),
     [
         (1750, http()),
-        (2950, http(HttpOptions(OTLP))),
+        (3000, http(HttpOptions(OTLP))),
         (2450, http(HttpOptions(ZIPKIN))),
         (500, tcp_listener("tcp/0.0.0.0:18080", "0.0.0.0", 18080, "web-prod-80", "web-prod-80")),
         (1200, cluster("web-prod-8080", "172.17.0.2", 80, http=True)),

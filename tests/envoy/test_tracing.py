@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +10,11 @@ import pytest
 
 from shim.core.bootstrap import Collector as CollectorAddress
 from shim.core.resources import HttpOptions, cluster, http_listener
-from shim.core.tracing import COLLECTOR_CLUSTER, Json, Tracing, service_for
+from shim.core.tracing import Json, Tracing, service_for
+from tests.envoy import test_http_mode as http_mode
 from tests.envoy.serving import LOOPBACK, make_service, static_bootstrap
 from tests.envoy.test_http_mode import CLIENTS_UUID, added
-from tests.harness.backends import HttpEcho
+from tests.harness.backends import H2cEcho, HttpEcho
 from tests.harness.clients import Address, exchange, get, head
 from tests.harness.collectors import Collector, OtlpCollector, Span, ZipkinCollector
 from tests.harness.envoy import Envoy
@@ -35,18 +36,35 @@ SAMPLING = {"none": 0.0, "tenth": 10.0}
 BASE_FIELDS = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id", "Traceparent"}
 
 
+# What an untraced listener passes, a traced one does too: OTLP has filters of its own on that way.
+PASSES: list[Callable[[http_mode.Served], None]] = [
+    http_mode.test_a_client_sees_what_the_backend_sent,
+    http_mode.test_trailers_pass_both_ways,
+    http_mode.test_100_continue_is_the_backends_to_say,
+    http_mode.test_a_refused_expectation_reaches_the_client_in_place_of_100,
+    http_mode.test_grpc_over_h2c_passes_with_its_trailers,
+    http_mode.test_a_connection_is_kept_for_the_next_request,
+    http_mode.test_a_backend_that_says_its_length_twice_is_understood,
+]
+
+
 class Served(NamedTuple):
     kind: str
     envoy: Envoy
+    http: HttpEcho
     collector: Collector
     at: dict[str, Address]
 
-    def spans(self, path: str, service: str = "web", fields: tuple[str, ...] = ()) -> list[Span]:
-        """The spans of one request: none is known by those of a later one having arrived."""
+    def span(self, path: str, service: str = "web", fields: tuple[str, ...] = ()) -> Span:
+        """The span of this request; ``path`` is of one test alone."""
         get(self.at[service], path, fields)
-        get(self.at["web"], f"{path}/after")
-        self.collector.wait_for(lambda spans: with_path(spans, f"{path}/after"))
-        return with_path(self.collector.spans, path)
+        return self.collector.wait_for(lambda spans: with_path(spans, path))[0]
+
+    def no_span(self, path: str, service: str = "web", fields: tuple[str, ...] = ()) -> bool:
+        """Whether this request makes none: a later one's has come, and this one's has not."""
+        get(self.at[service], path, fields)
+        self.span(f"{path}/after")
+        return not with_path(self.collector.spans, path)
 
 
 def with_path(spans: list[Span], path: str) -> list[Span]:
@@ -60,32 +78,33 @@ def listeners(kind: str) -> Iterator[Json]:
     for name, service, tracing in wanted:
         texts = service_for(service, tracing)
         yield http_listener(name, LOOPBACK, 0, name, "web", texts, HttpOptions(tracing))
+    yield http_listener("grpc", LOOPBACK, 0, "grpc", "grpc", make_service("grpc"), HttpOptions(everything))
 
 
 @pytest.fixture(scope="module", params=["otlp", "zipkin"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     kind = request.param
     with contextlib.ExitStack() as stack:
-        backend = stack.enter_context(HttpEcho(LOOPBACK))
+        http = HttpEcho(LOOPBACK)
+        stack.enter_context(http)
+        h2c = stack.enter_context(H2cEcho(LOOPBACK))
         collector = OtlpCollector(LOOPBACK) if kind == "otlp" else ZipkinCollector(LOOPBACK)
         stack.enter_context(collector)
         address = CollectorAddress(collector.host, collector.port, http2=kind == "otlp")
-        boot = static_bootstrap(listeners(kind), [cluster("web", LOOPBACK, backend.port, http=True)], address)
+        clusters = [
+            cluster(name, LOOPBACK, to.port, http=True) for name, to in (("web", http), ("grpc", h2c))
+        ]
+        boot = static_bootstrap(listeners(kind), clusters, address)
         # Each span as soon as it is there, rather than five together.
         flush = {"tracing.opentelemetry.min_flush_spans": 1, "tracing.zipkin.min_flush_spans": 1}
         boot["layered_runtime"]["layers"].append({"name": "test", "static_layer": flush})
-        if kind == "zipkin":  # in order, so that a later span tells that an earlier one is not to come
-            (to_collector,) = (
-                c for c in boot["static_resources"]["clusters"] if c["name"] == COLLECTOR_CLUSTER
-            )
-            to_collector["circuit_breakers"] = {"thresholds": [{"max_connections": 1}]}
         envoy = stack.enter_context(Envoy(tmp_path_factory.mktemp("envoy"), boot))
-        yield Served(kind, envoy, collector, envoy.listeners())
+        yield Served(kind, envoy, http, collector, envoy.listeners())
 
 
 @pytest.mark.parametrize("service", ["web", "shop"])
 def test_a_span_says_service_environment_container_and_image(served: Served, service: str) -> None:
-    (span,) = served.spans(f"/named-{service}", service)
+    span = served.span(f"/named-{service}", service)
     wanted = {
         "service.name": service,
         "deployment.environment.name": "prod",
@@ -103,7 +122,7 @@ def test_a_span_says_service_environment_container_and_image(served: Served, ser
 
 
 def test_a_name_with_percent_signs_is_only_a_name(served: Served) -> None:
-    (span,) = served.spans("/odd", "odd")
+    span = served.span("/odd", "odd")
     if served.kind == "otlp":
         assert span.service == ODD.name
         assert "deployment.environment.name" not in span.resource
@@ -132,7 +151,7 @@ def test_a_client_is_told_nothing(served: Served) -> None:
 def test_a_clients_trace_is_joined(served: Served, listener: str) -> None:
     """At any rate: it is the client who decides."""
     context = (f"traceparent: 00-{TRACE}-{PARENT}-01", "tracestate: a=b")
-    (span,) = served.spans(f"/joined-{listener}", listener, context)
+    span = served.span(f"/joined-{listener}", listener, context)
     assert (span.trace_id, span.parent_id) == (TRACE, PARENT)
     assert span.span_id != PARENT
 
@@ -143,17 +162,17 @@ def test_a_clients_trace_state_is_passed_on(served: Served) -> None:
 
 
 def test_a_client_that_does_not_sample_is_respected(served: Served) -> None:
-    assert served.spans("/unsampled", "web", (f"traceparent: 00-{TRACE}-{PARENT}-00",)) == []
+    assert served.no_span("/unsampled", "web", (f"traceparent: 00-{TRACE}-{PARENT}-00",))
 
 
 def test_at_0_percent_there_are_no_spans(served: Served) -> None:
-    assert served.spans("/none", "none") == []
+    assert served.no_span("/none", "none")
 
 
 def test_a_rate_is_kept_to_about(served: Served) -> None:
     for _ in range(400):
         get(served.at["tenth"], "/tenth")
-    served.spans("/after-all")
+    served.span("/after-all")
     # 40 expected, deviation 6: outside of this less than once in a million runs.
     assert 8 <= len(with_path(served.collector.spans, "/tenth")) <= 80
 
@@ -166,26 +185,44 @@ def test_a_clients_request_id_is_kept_and_does_not_stop_the_trace(
     request = head("GET", f"/id-{listener}", [f"X-Request-Id: {sent}"])
     assert "X-Request-Id" not in added(request, exchange(served.at[listener], request).body)
     if listener == "web":
-        (span,) = served.spans(f"/id-span-{sent}", "web", (f"X-Request-Id: {sent}",))
+        span = served.span(f"/id-span-{sent}", "web", (f"X-Request-Id: {sent}",))
         assert span.tags["guid:x-request-id"] == sent
 
 
 def test_b3_is_joined_with_zipkin_and_passed_by_otherwise(served: Served) -> None:
     b3 = (f"X-B3-TraceId: {TRACE}", f"X-B3-SpanId: {PARENT}", "X-B3-Sampled: 1")
-    (span,) = served.spans("/b3", "web", b3)
+    span = served.span("/b3", "web", b3)
     assert (span.trace_id == TRACE) is (served.kind == "zipkin")
 
 
 def test_zipkin_is_addressed_as_configured(served: Served) -> None:
-    served.spans("/addressed")
+    served.span("/addressed")
     if isinstance(served.collector, ZipkinCollector):
         assert served.collector.hosts == {AUTHORITY}
         assert served.collector.paths == {ENDPOINT}
 
 
+@pytest.mark.parametrize("passes", PASSES)
+def test_what_passes_untraced_passes_traced(
+    served: Served, passes: Callable[[http_mode.Served], None]
+) -> None:
+    passes(untraced(served))
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "tcp"])
+def test_an_upgrade_passes_traced(served: Served, protocol: str) -> None:
+    http_mode.test_an_upgraded_connection_carries_any_bytes_both_ways(untraced(served), protocol)
+
+
+def untraced(served: Served) -> http_mode.Served:
+    """As the tests there know it."""
+    web = served.at["web"]
+    return http_mode.Served(served.envoy, served.http, web, web, served.at["grpc"], web, web)
+
+
 def test_all_services_share_one_connection_to_an_otlp_collector(served: Served) -> None:
     """Over HTTP/1.1 it would be one a service."""
-    served.spans("/shared", "shop")
+    served.span("/shared", "shop")
     assert served.collector.accepted == 1
 
 

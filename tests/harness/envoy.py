@@ -174,6 +174,8 @@ class Envoy:
                 raise
             return peer
         host, _, port = self._address_file.read_text().rpartition(":")
+        if not port:  # made, and not yet written to
+            raise ConnectionError("no admin address yet")
         return socket.create_connection((host.strip("[]"), int(port)), ADMIN_TIMEOUT)
 
 
