@@ -52,3 +52,17 @@ def artifact() -> Path:
     if not os.access(path, os.X_OK):
         pytest.fail(f"no built file at {path}", pytrace=False)
     return path.resolve()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the real programs are required, a skipped test is a failed run."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if REQUIRE_REAL and skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped, and none may be", red=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if REQUIRE_REAL and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -30,7 +30,8 @@ def main(args: list[str]) -> int:
         print(f"{'restored ' if answer == 'ok' else 'was known'} {shim.binding} (process {shim.pid})")
     found = sum(counts.values())
     print(
-        f"{found} shims found: {counts['ok']} restored, {counts['known']} known already, {counts['failed']} failed"
+        f"{found} shims found: {counts['ok']} restored, {counts['known']} known already,"
+        f" {counts['failed']} failed"
     )
     if not found:
         # Even so the registrar must be there: an empty host and a dead registrar are not the same.

@@ -76,14 +76,12 @@ class Api:
         if kind == "endpoints":
             return self._endpoints(question)
         session = self._state.poll(node[:256], _admin_of(question["node"]), request.connection)
-        if kind == "clusters":
-            return await self._poll(version, session, session.clusters, self._state.registry.clusters)
-        return await self._poll(version, session, session.listeners, self._state.registry.listeners)
+        return await self._poll(kind, version, session)
 
-    async def _poll(
-        self, version: str, session: Session, subscription: Subscription, resources: VersionedSet
-    ) -> Response:
+    async def _poll(self, kind: str, version: str, session: Session) -> Response:
         state = self._state
+        subscription: Subscription = getattr(session, kind)
+        resources: VersionedSet = getattr(state.registry, kind)
         was_nacked = subscription.nacked
         subscription.request(version, resources.version, resources.sequence, state.now())
         if subscription is session.listeners:
@@ -98,6 +96,9 @@ class Api:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if not isinstance(decision, Hold):
                 subscription.served(decision.version, resources.sequence)
+                log.debug(
+                    "%s: %d resources as %s to Envoy %s", kind, len(resources), decision.version, session.node
+                )
                 return Response(200, resources.body(decision.version))
             until = min(decision.until, arrived + 45.0)
             with trio.move_on_after(max(0.0, until - state.now())) as wait:

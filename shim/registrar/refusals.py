@@ -45,11 +45,7 @@ async def inspect_refusals(
 
 
 async def _ask(client: httpx.AsyncClient, admin: str) -> Any:
-    host, _, port = admin.rpartition(":")
-    # The address came in with an unauthenticated request: it leads nowhere but to this host.
-    if not ipaddress.ip_address(host.strip("[]")).is_loopback or not port.isdecimal():
-        raise ValueError("an admin address is a loopback address and a port")
-    request = client.build_request("GET", f"http://{host}:{port}{QUESTION}")
+    request = client.build_request("GET", _url(admin))
     body = b""
     with trio.fail_after(PATIENCE * 2):
         response = await client.send(request, stream=True)
@@ -61,6 +57,16 @@ async def _ask(client: httpx.AsyncClient, admin: str) -> Any:
         finally:
             await response.aclose()
     return json.loads(body)
+
+
+def _url(admin: str) -> str:
+    """The question's URL.  Raises ValueError."""
+    host, _, port = admin.rpartition(":")
+    address = ipaddress.ip_address(host.strip("[]"))
+    # The address came in with an unauthenticated request: it leads nowhere but to this host.
+    if address.is_loopback and port.isdecimal():
+        return f"http://{host}:{port}{QUESTION}"
+    raise ValueError("an admin address is a loopback address and a port")
 
 
 def rejections(dump: Any) -> dict[str, str]:

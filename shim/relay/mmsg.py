@@ -16,7 +16,7 @@ import functools
 import mmap
 import socket
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 SLOTS = 64
 LARGEST = 65_536  # no UDP payload is larger: 65,507 over IPv4, 65,527 over IPv6
@@ -32,10 +32,11 @@ FULL = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
 RETRIES = 3
 
 WORD = ctypes.sizeof(ctypes.c_size_t)
-_libc = ctypes.CDLL(None, use_errno=True)
+# PyDLL, as no call blocks: giving the interpreter lock away and back costs more than it frees.  No
+# argtypes either, which cost a microsecond a call: what is wider than an int is passed as c_void_p.
+_libc = ctypes.PyDLL(None, use_errno=True)
 _recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
-_recvmmsg.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int)
+_NULL = ctypes.c_void_p(None)
 
 
 class _Message(ctypes.Structure):
@@ -151,6 +152,9 @@ def _cmsg(level: int, kind: int, data: bytes) -> bytes:
     return head + data + bytes(-len(data) % WORD)
 
 
+_FIRST = range(1)
+
+
 class Inbox:
     """Receives batches into a Payload; with a Layout, addresses as well."""
 
@@ -169,7 +173,7 @@ class Inbox:
                 header.name, header.name_length = names + stride * slot + layout.name, layout.name_length
                 header.control = names + stride * slot + layout.control
                 header.control_length = layout.control_length
-        self._address = ctypes.addressof(self._headers)
+        self._addresses = _pointers(self._headers)
         self._fresh = bytes(self._headers)
         self._uints = memoryview(self._headers).cast("B").cast("I")
         self._used = 0
@@ -177,8 +181,8 @@ class Inbox:
     def receive(self, fd: int, at: int = 0) -> int:
         """Fill the slots from ``at`` on with what waits on the socket: how many, or -errno."""
         if self._layout:  # the kernel has overwritten the lengths of what it has received
-            ctypes.memmove(self._address, self._fresh, self._used * HEADER)
-        count: int = _recvmmsg(fd, self._address + at * HEADER, SLOTS - at, socket.MSG_DONTWAIT, None)
+            ctypes.memmove(self._addresses[0], self._fresh, self._used * HEADER)
+        count: int = _recvmmsg(fd, self._addresses[at], SLOTS - at, socket.MSG_DONTWAIT, _NULL)
         if count < 0:
             return -ctypes.get_errno()
         self._used = count
@@ -186,23 +190,26 @@ class Inbox:
 
     def lengths(self, count: int, at: int = 0) -> list[int]:
         """The sizes of ``count`` datagrams just received."""
+        if count == 1:
+            return [self._uints[_LENGTH + at * _UINTS]]
         return self._uints[_LENGTH + at * _UINTS : (at + count) * _UINTS : _UINTS].tolist()
 
-    def groups(self, count: int) -> Iterator[tuple[bytes, Sequence[int]]]:
+    def groups(self, count: int) -> Iterable[tuple[bytes, Sequence[int]]]:
         """The keys of the datagrams just received, each with the slots of its datagrams in order."""
         assert self._layout
         stride, key = self._layout.stride, self._layout.key
+        if count == 1:
+            return ((bytes(self._names[key]), _FIRST),)
         block = bytes(self._names[: count * stride])
-        if count == 1 or block == block[:stride] * count:
-            yield block[key], range(count)
-            return
+        if block == block[:stride] * count:
+            return ((block[key], range(count)),)
         groups: dict[bytes, list[int]] = {}
         start, stop = key.start, key.stop
         for slot in range(count):
             groups.setdefault(block[start:stop], []).append(slot)
             start += stride
             stop += stride
-        yield from groups.items()
+        return groups.items()
 
 
 _NAME = 32  # what an Envelope's name is padded to
@@ -227,7 +234,7 @@ class Outbox:
             header.name = base + slot * _ENVELOPE if name_length else 0
             header.name_length = name_length
             header.control = base + slot * _ENVELOPE + _NAME
-        self._address = ctypes.addressof(self._headers)
+        self._addresses = _pointers(self._headers)
         self._words = memoryview(self._headers).cast("B").cast("L")
         # What the memory above holds, so that it is written only where that changes.
         self._slots: list[int] = [-1] * SLOTS
@@ -241,8 +248,15 @@ class Outbox:
         """Put datagrams into the box; there is room for SLOTS of them."""
         at = self._filled
         self._filled = end = at + len(slots)
+        if end - at == 1:
+            self._slots[at] = slot = slots[0]
+            self._lengths[at] = length = lengths[0]
+            self._iov[2 * at] = self._payload.addresses[slot]
+            self._iov[2 * at + 1] = length
+            self._message(envelope, at, 1, 0)
+            return
         self._place(at, end, list(slots), lengths)
-        if len(slots) == 1 or not self._segment or not envelope.segment:
+        if not self._segment or not envelope.segment:
             for datagram in range(at, end):
                 self._message(envelope, datagram, 1, 0)
             return
@@ -253,7 +267,7 @@ class Outbox:
         """Send all that is in the box, what cannot be sent counted in ``lost``; the box is empty then."""
         done, tries, messages = 0, 0, self._messages
         while done < len(messages):
-            sent = _sendmmsg(fd, self._address + done * HEADER, len(messages) - done, socket.MSG_DONTWAIT)
+            sent = _sendmmsg(fd, self._addresses[done], len(messages) - done, socket.MSG_DONTWAIT)
             if sent > 0:
                 done, tries = done + sent, 0
                 continue
@@ -306,7 +320,7 @@ class Outbox:
         words[word + _CONTROL_LENGTH] = envelope.control_length
         for datagram in range(first, first + count):
             words[word + _IOV] = self._iov_address + 2 * WORD * datagram
-            if _sendmmsg(fd, self._address + index * HEADER, 1, socket.MSG_DONTWAIT) != 1:
+            if _sendmmsg(fd, self._addresses[index], 1, socket.MSG_DONTWAIT) != 1:
                 self.lost += 1
 
 
@@ -337,3 +351,9 @@ def runs(lengths: Sequence[int], largest: int) -> Iterator[tuple[int, int]]:
 
 def _address(memory: bytearray) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _pointers(headers: "ctypes.Array[_Header]") -> list[ctypes.c_void_p]:
+    """The address of each header."""
+    address = ctypes.addressof(headers)
+    return [ctypes.c_void_p(address + slot * HEADER) for slot in range(SLOTS)]

@@ -11,6 +11,7 @@ the next flow ends.
 import errno
 import select
 import socket
+from collections.abc import Sequence
 
 import trio
 
@@ -20,7 +21,10 @@ from shim.relay.mmsg import SLOTS, SOL_UDP, UDP_SEGMENT, Envelope, Inbox, Layout
 
 IDLE = 90.0  # seconds, as docker-proxy's DefaultConnTrackTimeout
 LIMIT = 10_000  # clients
-ROUNDS = 16  # between two checkpoints
+ROUNDS = 32  # between two checkpoints
+# Where there was one datagram there is mostly another soon: waiting for it in epoll for a moment,
+# in seconds, costs a tenth of what going to sleep in trio and back costs.
+LINGER = 0.001
 HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
 FLOW_BUFFER = 1 << 20
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
@@ -94,7 +98,7 @@ class Relay:
 
     def round(self, now: float) -> bool:
         """Move a batch of whatever is ready; whether anything was.  Raises OSError: the host socket is unusable."""
-        events = self.epoll.poll(0, SLOTS)
+        events = self.epoll.poll(LINGER, SLOTS)
         for fd, event in events:
             if fd == self._host:
                 self._send_replies()  # they are in the memory that requests will be received into
@@ -127,14 +131,21 @@ class Relay:
                 self.table.counters.refused += len(slots)
                 continue
             self.table.touch(flow, now)
-            box = self._to_backend
-            box.add(
-                self._request, slots, [lengths[slot] for slot in slots] if len(slots) < count else lengths
-            )
-            box.flush(flow.fd)
-            if box.lost:
-                self.table.counters.dropped_requests += box.lost
-                box.lost = 0
+            self._forward(flow, slots, lengths if len(slots) == count else [lengths[slot] for slot in slots])
+
+    def _forward(self, flow: ClientFlow, slots: Sequence[int], lengths: list[int]) -> None:
+        if len(slots) == 1:
+            try:
+                flow.sock.send(self._payload.datagram(slots[0], lengths[0]))
+                return
+            except OSError:
+                pass  # the box knows what to do about it
+        box = self._to_backend
+        box.add(self._request, slots, lengths)
+        box.flush(flow.fd)
+        if box.lost:
+            self.table.counters.dropped_requests += box.lost
+            box.lost = 0
 
     def _replies(self, flow: ClientFlow, now: float) -> None:
         if self._held == SLOTS:
@@ -226,8 +237,8 @@ async def _pump(shell: Relay) -> None:
     """Move datagrams for ever."""
     while True:
         await trio.lowlevel.wait_readable(shell.epoll.fileno())
-        rounds = 0
-        while rounds < ROUNDS and shell.round(trio.current_time()):
+        now, rounds = trio.current_time(), 1
+        while shell.round(now) and rounds < ROUNDS:
             rounds += 1
 
 

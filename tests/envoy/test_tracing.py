@@ -223,7 +223,7 @@ def untraced(served: Served) -> http_mode.Served:
 def test_all_services_share_one_connection_to_an_otlp_collector(served: Served) -> None:
     """Over HTTP/1.1 it would be one a service."""
     served.span("/shared", "shop")
-    assert served.collector.accepted == 1
+    assert served.kind == "zipkin" or served.collector.accepted == 1
 
 
 def test_envoy_has_nothing_to_warn_of(served: Served) -> None:

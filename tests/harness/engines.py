@@ -74,7 +74,7 @@ def find_engine(name: str) -> Engine:
 
 
 def ensure_packages() -> None:
-    """Install what is missing, without starting the host's own dockerd; then fetch engine 28."""
+    """Install what is missing, without starting the host's own dockerd."""
     lacking = {package for command, package in TOOLS.items() if which(command) is None}
     if lacking:
         if os.geteuid() or which("apt-get") is None:
@@ -82,7 +82,6 @@ def ensure_packages() -> None:
         _apt_install(lacking)
         if which("docker") is None:  # a package of its own since Debian 13
             _apt_install({"docker-cli"})
-    find_engine("28")
 
 
 def _engine_on_path(name: str) -> Engine:
@@ -127,5 +126,6 @@ def _apt_install(packages: set[str]) -> None:
 if __name__ == "__main__":
     try:
         ensure_packages()
+        find_engine("28")
     except (Missing, subprocess.CalledProcessError) as problem:
         sys.exit(f"{problem}")

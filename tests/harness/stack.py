@@ -53,7 +53,7 @@ class Registrar:
 
     def start(self) -> None:
         """Returns once it answers."""
-        command = [self.artifact, "server", "--config", self.config]
+        command: list[str | Path] = [self.artifact, "server", "--config", self.config]
         self._process = self.host.popen(command, log=self.log, env=self.env)
         eventually(self.answers, 20, f"the registrar answers, see {self.log}")
 
@@ -157,7 +157,9 @@ class Stack:
                 return None
             return reply if reply.status == 200 else None
 
-        return eventually(attempt, 10, f"200 from {host}:{port}")
+        reply = eventually(attempt, 10, f"200 from {host}:{port}")
+        assert reply is not None
+        return reply
 
     def binding(self, port: int, state: str = "serving", proto: str = "tcp") -> dict[str, Any]:
         """The binding of a host port once it is in ``state``."""
@@ -166,7 +168,9 @@ class Stack:
             found = [b for b in self.registrar.bindings() if (b["port"], b["protocol"]) == (port, proto)]
             return found[0] if found and all(b["state"] == state for b in found) else None
 
-        return eventually(look, 10, f"{proto} port {port} is {state}")
+        found = eventually(look, 10, f"{proto} port {port} is {state}")
+        assert found is not None
+        return found
 
     def address_of(self, container: str) -> str:
         return self.dockerd.ip(container)
