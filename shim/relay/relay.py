@@ -22,8 +22,11 @@ from shim.relay.mmsg import SLOTS, SOL_UDP, UDP_SEGMENT, Envelope, Inbox, Layout
 IDLE = 90.0  # seconds, as docker-proxy's DefaultConnTrackTimeout
 LIMIT = 10_000  # clients
 ROUNDS = 32  # between two checkpoints
-# Where there was one datagram there is mostly another soon: waiting for it in epoll for a moment,
-# in seconds, costs a tenth of what going to sleep in trio and back costs.
+# Where there was a datagram there is mostly another soon.  Looking for it a few times (some 40 us in
+# all) and then waiting for it in epoll for a moment, in seconds, costs less than what going to sleep
+# and back costs, in trio or in the kernel: measured with one datagram in flight, half the time and
+# less CPU.  Go's scheduler spins for the same reason.
+LOOKS = 100
 LINGER = 0.001
 HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
 FLOW_BUFFER = 1 << 20
@@ -67,7 +70,7 @@ class ClientFlow(Flow):
 
 
 class Relay:
-    """The relay without waiting: ``round`` moves what is ready, and never blocks."""
+    """The relay without trio: ``round`` moves what is ready, and waits LINGER for it at most."""
 
     def __init__(self, sock: socket.socket, backend: Backend, table: FlowTable[ClientFlow]) -> None:
         """Take over the bound ``sock``, which stays the caller's to close.  Raises OSError."""
@@ -98,7 +101,7 @@ class Relay:
 
     def round(self, now: float) -> bool:
         """Move a batch of whatever is ready; whether anything was.  Raises OSError: the host socket is unusable."""
-        events = self.epoll.poll(LINGER, SLOTS)
+        events = self._ready()
         for fd, event in events:
             if fd == self._host:
                 self._send_replies()  # they are in the memory that requests will be received into
@@ -110,6 +113,14 @@ class Relay:
                     self._replies(flow, now)
         self._send_replies()
         return bool(events)
+
+    def _ready(self) -> list[tuple[int, int]]:
+        poll = self.epoll.poll
+        for _ in range(LOOKS):
+            events = poll(0, SLOTS)
+            if events:
+                return events
+        return poll(LINGER, SLOTS)
 
     def expire(self, now: float) -> None:
         """End the flows whose time is up."""
