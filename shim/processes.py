@@ -92,6 +92,14 @@ def open_line(pid: int, proc: Path = Path("/proc")) -> tuple[int, int]:
     return fds[0], fds[1]
 
 
+def parent_of(pid: int) -> int:
+    """The process that started ``pid``, 1 when that one has died, 0 where it cannot be seen."""
+    try:
+        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def start_time_of(pid: int) -> int:
     """``start_time`` by process id.  Raises OSError, ValueError."""
     return start_time(Path("/proc", str(pid)))

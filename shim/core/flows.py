@@ -54,12 +54,12 @@ class Counters:
 class FlowTable(Generic[F]):
     """At most ``limit`` flows, each dropped ``idle`` seconds after its last datagram."""
 
-    def __init__(self, limit: int, idle: float) -> None:
+    def __init__(self, limit: int, idle: float, counters: Counters | None = None) -> None:
         if limit < 1 or idle <= 0:
             raise ValueError(f"a flow table needs room and time: limit {limit}, idle {idle}")
         self.limit = limit
         self.idle = idle
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self._flows: OrderedDict[Hashable, F] = OrderedDict()  # least recently used first
         # A lookup is most of what happens here: spare it a Python frame.
         self.get = self._flows.get

@@ -48,6 +48,7 @@ class Lease:
         "id",
         "listener_sequence",
         "order",
+        "orphan",
         "pid",
         "released",
         "service",
@@ -69,6 +70,7 @@ class Lease:
         self.stage_at = now
         self.listener_sequence = 0  # of the change that put the listener in, or took it out
         self.released = False  # its own shim asked, not only a sibling
+        self.orphan = False  # its dockerd has died, and it serves on until there is one again
 
     def enter(self, stage: Stage, now: float) -> None:
         self.stage, self.stage_at = stage, now
@@ -136,11 +138,14 @@ class Registry:
 
     def release(self, lease: Lease, now: float) -> None:
         """The shim is about to end: take its listener out, and those of the same container."""
-        lease.released = True
-        if lease.stage is Stage.RELEASING:
-            return
+        self.let_go(lease, now)
         for sibling in self.of_container(lease.binding.backend.ip):
             self._withdraw(sibling, now)
+
+    def let_go(self, lease: Lease, now: float) -> None:
+        """Take this one listener out, for good."""
+        lease.released = True
+        self._withdraw(lease, now)
 
     def end(self, lease: Lease, now: float) -> None:
         """The shim is gone."""

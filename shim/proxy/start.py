@@ -40,6 +40,10 @@ PORT_PATIENCE = 3.0
 # there is none, the write fails and nothing is waited for.  dash, bash and busybox sh all run a trap
 # in the middle of `read`, but not all of them let a second signal interrupt a read inside a trap:
 # hence a line on the pipe, not a signal, to end the wait.
+#
+# SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
+# may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
+# it knows when dockerd is back and wants the port.  Without a registrar there is nothing to stay for.
 PARKED = (
     MARK
     + """
@@ -53,8 +57,9 @@ release() {
   fi
   exit 0
 } 2>/dev/null
-trap release INT TERM
-while read -r command <&7; do
+trap release INT
+trap 'again=1; echo orphan 2>/dev/null >&6 || exit 0' TERM
+while again=; read -r command <&7 || [ "$again" ]; do
   [ "$command" != exit ] || exit 0
 done
 """

@@ -21,6 +21,8 @@ log = logging.getLogger("envoy-docker-shim")
 # An answer that takes longer (seconds) is none.
 CALL_PATIENCE = 5.0
 RETRY_FIRST, RETRY_LAST = 0.1, 2.0
+# How often a new dockerd is looked for (seconds) while there are ports that it will want.
+RETURN_LOOK = 0.05
 # When a lease without labels is asked about, in seconds after it came: normally its `start` event has
 # come by then, but it may have been handled just before the lease was there.
 ASK_AFTER = (0.5, 2.0, 5.0)
@@ -47,8 +49,9 @@ def client_for(docker_host: str) -> httpx.AsyncClient:
 class Docker:
     """Labels every lease of ``state`` from what ``client``'s Docker says."""
 
-    def __init__(self, client: httpx.AsyncClient, state: State) -> None:
+    def __init__(self, client: httpx.AsyncClient, state: State, docker_host: str = "") -> None:
         self._client = client
+        self._path = docker_host.removeprefix("unix://") if docker_host.startswith("unix://") else ""
         self._state = state
         self._started: set[str] = set()
         self._news = trio.Event()
@@ -58,13 +61,35 @@ class Docker:
         pause = RETRY_FIRST
         while True:
             was_reachable = False
+            if self._state.has_orphans() and self._path:
+                await self._dockerd_listens()
             try:
                 await self._follow()
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, Nonsense, OSError) as error:
                 was_reachable = self._state.docker_reachable
                 self._report(error)
             pause = RETRY_FIRST if was_reachable else min(pause * 2, RETRY_LAST)
-            await trio.sleep(pause)
+            with trio.move_on_after(pause):
+                await self._wait_for_dockerd()
+
+    async def _wait_for_dockerd(self) -> None:
+        """Return once a dockerd listens that takes the place of one that died.
+
+        One that starts listens long before it answers, and binds the ports of the containers that lived
+        on in between: that is when its predecessor's shims have to let go.
+        """
+        if not self._state.has_orphans() or not self._path:
+            await trio.sleep_forever()
+        while not await self._dockerd_listens():
+            await trio.sleep(RETURN_LOOK)
+
+    async def _dockerd_listens(self) -> bool:
+        try:
+            await (await trio.open_unix_socket(self._path)).aclose()
+        except OSError:
+            return False
+        self._state.let_orphans_go()
+        return True
 
     def _report(self, error: Exception) -> None:
         if self._state.docker_reachable or not self._state.docker_error:
@@ -123,6 +148,7 @@ class Docker:
             log.info("Docker is reachable: %d containers are running", len(containers))
         self._state.docker_reachable = True
         self._state.docker_error = ""
+        self._state.let_orphans_go()
         self._apply(containers)
         self._state.settle()
 

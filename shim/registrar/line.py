@@ -10,16 +10,24 @@ from collections.abc import Callable
 
 import trio
 
+# What a shim says: its port must be off Envoy before it ends; or, its dockerd has died.
 RELEASE = b"release"
-RELEASED = b"released\n"
+ORPHAN = b"orphan"
+# What it is told: end now.
 EXIT = b"exit\n"
 
 
 class Lines:
-    """``on_release(lease_id)`` and ``on_end(lease_id)`` are called from ``run``'s task."""
+    """``on_release``, ``on_orphan`` and ``on_end`` are called with a lease's id, from ``run``'s task."""
 
-    def __init__(self, on_release: Callable[[int], None], on_end: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        on_release: Callable[[int], None],
+        on_orphan: Callable[[int], None],
+        on_end: Callable[[int], None],
+    ) -> None:
         self._on_release = on_release
+        self._on_orphan = on_orphan
         self._on_end = on_end
         self._epoll = select.epoll()
         self._leases: dict[int, int] = {}  # lease descriptor -> lease id
@@ -66,6 +74,8 @@ class Lines:
             return
         if RELEASE in text:
             self._on_release(lease_id)
+        elif ORPHAN in text:
+            self._on_orphan(lease_id)
         if not text:
             self._forget(lease_id)
             self._on_end(lease_id)

@@ -147,4 +147,4 @@ async def _serve_api(sock: socket.socket, state: State, default_admin: str) -> N
 
 async def _follow_docker(docker_host: str, state: State) -> None:
     async with client_for(docker_host) as client:
-        await Docker(client, state).run()
+        await Docker(client, state, docker_host).run()

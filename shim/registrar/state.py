@@ -13,8 +13,8 @@ from shim.core.discovery import Session, Sessions
 from shim.core.labels import default_service
 from shim.core.registry import Lease, Registry, Stage
 from shim.core.templates import Templates
-from shim.processes import Shim, find_shims, open_line, start_time_of
-from shim.registrar.line import RELEASED, Lines
+from shim.processes import Shim, find_shims, open_line, parent_of, start_time_of
+from shim.registrar.line import EXIT, Lines
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -22,6 +22,10 @@ log = logging.getLogger("envoy-docker-shim")
 RELEASE_PATIENCE = 1.8
 # Labels that Docker has not told by then (seconds) are taken to be none.
 LABEL_PATIENCE = 10.0
+# How long (seconds) it may take until it shows whether a shim's SIGTERM came from dockerd's death.
+DOUBT = 1.0
+# The parent of a process whose own has died.
+INIT = 1
 # An Envoy that was there before this registrar polls again within this (seconds).
 ENVOY_RETURN = 1.0
 
@@ -35,7 +39,7 @@ class State:
         self.default_mode = default_mode
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
-        self.lines = Lines(self._on_release, self._on_end)
+        self.lines = Lines(self._on_release, self._on_orphan, self._on_end)
         self.changed = trio.Event()
         # Set when the labels of a lease are wanted from Docker.
         self.labels_wanted = trio.Event()
@@ -45,7 +49,9 @@ class State:
         self.settled = False
         self._ids = itertools.count(1)
         self._pids: dict[tuple[int, Binding], int] = {}
-        self._waiting: dict[int, float] = {}  # lease to be answered -> by when
+        self._parents: dict[int, int] = {}  # lease -> the process that started its shim
+        self._doubted: dict[int, float] = {}  # lease that was sent SIGTERM -> when that is judged
+        self._waiting: dict[int, float] = {}  # lease to be told to end -> by when
 
     # -- leases ----------------------------------------------------------------------------------
 
@@ -65,7 +71,11 @@ class State:
             order = math.inf
         lease_id = next(self._ids)
         self._pids[pid, binding] = lease_id
-        self.registry.add(Lease(lease_id, pid, binding, order, self.now()))
+        self._parents[lease_id] = parent_of(pid)
+        lease = Lease(lease_id, pid, binding, order, self.now())
+        # Left behind by a dockerd that died before this registrar started.
+        lease.orphan = self._parents[lease_id] == INIT
+        self.registry.add(lease)
         self.lines.add(lease_id, lease_fd, wake_fd)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
         self.touch()
@@ -103,12 +113,57 @@ class State:
         self._waiting[lease_id] = self.now() + RELEASE_PATIENCE
         self.touch()
 
+    def _on_orphan(self, lease_id: int) -> None:
+        lease = self.registry.get(lease_id)
+        if lease is None:
+            return
+        if parent_of(lease.pid) in (self._parents[lease_id], 0):
+            # The signal comes with the end of dockerd's thread, a moment before that of dockerd itself.
+            self._doubted[lease_id] = self.now() + DOUBT
+            self.touch()
+        else:
+            self._orphaned(lease)
+
+    def _orphaned(self, lease: Lease) -> None:
+        self._doubted.pop(lease.id, None)
+        if not lease.orphan:
+            lease.orphan = True
+            log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)
+
+    def _resolve_doubts(self, now: float) -> None:
+        for lease_id, until in list(self._doubted.items()):
+            lease = self.registry.get(lease_id)
+            if lease is None:
+                del self._doubted[lease_id]
+            elif parent_of(lease.pid) not in (self._parents[lease_id], 0):
+                self._orphaned(lease)
+            elif now >= until:
+                # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
+                del self._doubted[lease_id]
+                self._end_shim(lease)
+
+    def let_orphans_go(self) -> None:
+        """dockerd is there again: it wants the ports of the containers that lived on."""
+        orphans = [lease for lease in self.registry if lease.orphan and not lease.released]
+        for lease in orphans:
+            self._end_shim(lease)
+        if orphans:
+            log.info("dockerd is back: %d ports of its predecessor are let go", len(orphans))
+            self.touch()
+
+    def has_orphans(self) -> bool:
+        return any(lease.orphan for lease in self.registry)
+
+    def _end_shim(self, lease: Lease) -> None:
+        self.registry.let_go(lease, self.now())
+        self._waiting[lease.id] = self.now() + RELEASE_PATIENCE
+
     def _on_end(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
         if lease is None:
             return
         log.debug("lease %d ended: %s", lease_id, lease.binding)
-        del self._pids[lease.pid, lease.binding]
+        del self._pids[lease.pid, lease.binding], self._parents[lease_id]
         self._waiting.pop(lease_id, None)
         self.registry.end(lease, self.now())
         self.touch()
@@ -163,12 +218,13 @@ class State:
     def touch(self) -> None:
         """Something changed: do what follows from it, and wake whoever waits."""
         now = self.now()
+        self._resolve_doubts(now)
         self.registry.advance(now)
         for lease_id, deadline in list(self._waiting.items()):
             lease = self.registry.get(lease_id)
             if lease is None or self._is_off(lease, now) or now >= deadline:
                 del self._waiting[lease_id]
-                self.lines.say(lease_id, RELEASED)
+                self.lines.say(lease_id, EXIT)
         self.changed.set()
         self.changed = trio.Event()
 
@@ -190,7 +246,7 @@ class State:
             self.touch()
 
     def _next_deadline(self) -> float:
-        deadlines = [*self._waiting.values()]
+        deadlines = [*self._waiting.values(), *self._doubted.values()]
         if (due := self.registry.next_deadline()) is not None:
             deadlines.append(due)
         if self._waiting and not len(self.sessions):

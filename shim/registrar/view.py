@@ -56,6 +56,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "acknowledged_by": acknowledged,
         "rejected_by": reasons,
         "problem": service.problem if service else "",
+        "orphan": lease.orphan,
         "pid": lease.pid,
     }
 

@@ -4,12 +4,9 @@ import resource
 import signal
 import socket
 import syslog
-from typing import TYPE_CHECKING
 
 from shim.core.binding import Binding, binding_from_flags
-
-if TYPE_CHECKING:
-    from shim.core.flows import Counters
+from shim.core.flows import Counters
 
 LIMIT = 10_000  # clients, if the process may have that many files
 SPARE_FILES = 64  # what the process needs besides its clients' sockets
@@ -38,26 +35,30 @@ def _run(sock: socket.socket, binding: Binding) -> int:
 
     from shim.relay.relay import relay
 
-    async def serve() -> "Counters":
+    counters = Counters()
+
+    async def serve() -> OSError | None:
+        failure = None
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                table = await nursery.start(lambda task_status: _relay(task_status))
-                async for _ in signals:
+
+                async def stop() -> None:
+                    await anext(signals)
                     nursery.cancel_scope.cancel()
-                    break
-        counters: Counters = table.counters
-        return counters
 
-    async def _relay(task_status: "trio.TaskStatus[object]") -> None:
-        await relay(sock, binding.backend, limit=client_limit(), task_status=task_status)
+                nursery.start_soon(stop)
+                try:
+                    await relay(sock, binding.backend, limit=client_limit(), counters=counters)
+                except OSError as error:  # raised out of the nursery, it would come as a group
+                    failure = error
+                nursery.cancel_scope.cancel()
+        return failure
 
-    try:
-        counters = trio.run(serve)
-    except BaseExceptionGroup as group:
-        # The nursery's wrapping: there is one task that can fail, and one way for it to.
-        raise _first(group) from group
+    failure = trio.run(serve)
     if counters.lossy:
         syslog.syslog(syslog.LOG_WARNING, f"{binding}: {counters}")
+    if failure:
+        raise failure
     return 0
 
 

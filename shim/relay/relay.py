@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import trio
 
 from shim.core.binding import Backend
-from shim.core.flows import Flow, FlowTable
+from shim.core.flows import Counters, Flow, FlowTable
 from shim.relay.mmsg import SLOTS, SOL_UDP, UDP_SEGMENT, Envelope, Inbox, Layout, Outbox, Payload
 
 IDLE = 90.0  # seconds, as docker-proxy's DefaultConnTrackTimeout
@@ -76,6 +76,7 @@ class Relay:
         """Take over the bound ``sock``, which stays the caller's to close.  Raises OSError."""
         self.table = table
         self.epoll = select.epoll()
+        self.failure: OSError | None = None
         self.began = trio.Event()  # set when a flow begins in an empty table
         self._host = sock.fileno()
         self._family = socket.AF_INET6 if ":" in backend.ip else socket.AF_INET
@@ -223,34 +224,41 @@ async def relay(
     idle: float = IDLE,
     limit: int = LIMIT,
     quiet: float | None = None,
-    task_status: trio.TaskStatus[FlowTable[ClientFlow]] = trio.TASK_STATUS_IGNORED,
+    counters: Counters | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Relay between the clients of a bound UDP socket and a container, until cancelled.
 
     ``idle``: seconds after a flow's last datagram until it ends.  ``limit``: flows at a time.
     ``quiet``: return after this many seconds without any flow; None: never.
-    ``task_status`` is given the flow table once datagrams are being relayed.
+    ``counters``: the caller's, to see what happens.  ``task_status``: started when relaying.
     Raises OSError: the host socket cannot be used (any more).
     """
-    table: FlowTable[ClientFlow] = FlowTable(limit, idle)
-    shell = Relay(sock, backend, table)
+    shell = Relay(sock, backend, FlowTable(limit, idle, counters))
     try:
         async with trio.open_nursery() as nursery:
-            task_status.started(table)
-            nursery.start_soon(_pump, shell)
+            nursery.start_soon(_pump, shell, nursery.cancel_scope)
+            task_status.started()
             await _reap(shell, quiet)
             nursery.cancel_scope.cancel()
     finally:
         shell.close()
+    if shell.failure:
+        raise shell.failure
 
 
-async def _pump(shell: Relay) -> None:
-    """Move datagrams for ever."""
+async def _pump(shell: Relay, scope: trio.CancelScope) -> None:
+    """Move datagrams for ever, or until the host socket fails: then cancel ``scope``."""
     while True:
         await trio.lowlevel.wait_readable(shell.epoll.fileno())
         now, rounds = trio.current_time(), 1
-        while shell.round(now) and rounds < ROUNDS:
-            rounds += 1
+        try:
+            while shell.round(now) and rounds < ROUNDS:
+                rounds += 1
+        except OSError as error:  # raised out of the nursery, it would come as a group
+            shell.failure = error
+            scope.cancel()
+            return
 
 
 async def _reap(shell: Relay, quiet: float | None) -> None:

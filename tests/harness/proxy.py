@@ -30,6 +30,8 @@ _IP_PKTINFO = 8  # <linux/in.h>; the socket module has no name for it before Pyt
 class ProxyFailed(AssertionError):
     """dockerd would not start the container; the text is what `docker run` shows."""
 
+    status: int | None = None  # what the process ended with
+
 
 class Proxy:
     """A proxy that has said "0\\n".  A context manager: stopped on exit as dockerd stops it."""
@@ -90,7 +92,8 @@ def start_proxy(
     """
     argv = [os.fspath(path), *args, *(["-use-listen-fd"] if listen is not None else [])]
     with contextlib.ExitStack() as held:
-        report, child_report = os.pipe()
+        # In packet mode a read gets what one write wrote: "0" and then a newline would not pass for "0\\n".
+        report, child_report = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
         held.callback(os.close, report)
         with contextlib.ExitStack() as given:
             given.callback(os.close, child_report)
@@ -108,20 +111,29 @@ def start_proxy(
         proxy = Proxy(pid)
         try:
             _read_answer(report, timeout)
+        except ProxyFailed as failure:
+            failure.status = proxy.wait()
+            raise
         except BaseException:
             proxy.stop(signal.SIGKILL)
             raise
         return proxy
 
 
-def run_proxy(
-    path: str | os.PathLike[str], args: Sequence[str], listen: socket.socket | None = None, **kw: str | None
+def refusal(
+    path: str | os.PathLike[str],
+    args: Sequence[str],
+    listen: socket.socket | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
 ) -> str:
-    """The message of a proxy that must fail to start: all after "1\\n"."""
+    """What a proxy that must not start says: all after "1\\n".  It must end with 1."""
     try:
-        start_proxy(path, args, listen).stop(signal.SIGKILL)
+        proxy = start_proxy(path, args, listen, env=env)
     except ProxyFailed as failure:
+        assert failure.status == 1, f"{failure} (ended with {failure.status})"
         return str(failure)
+    proxy.stop(signal.SIGKILL)
     raise AssertionError(f"{args} started")
 
 
@@ -136,7 +148,9 @@ def bound_socket(proto: str, address: Address, *, packet_info: bool = True) -> s
         if proto == "tcp":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         elif packet_info:
-            option = (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if six else (socket.IPPROTO_IP, _IP_PKTINFO)
+            option = (
+                (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if six else (socket.IPPROTO_IP, _IP_PKTINFO)
+            )
             sock.setsockopt(*option, 1)
         sock.bind(address)
         if proto == "tcp":
@@ -172,16 +186,15 @@ def _moved(passed: Mapping[int, int], given: contextlib.ExitStack) -> list[tuple
 
 
 def _read_answer(report: int, timeout: float) -> None:
-    """As dockerd reads it: two bytes in one read, and when they are not "0\\n" all that follows."""
+    """dockerd reads two bytes, once; when they are not "0\\n", the text is all that follows."""
     deadline = time.monotonic() + timeout
     if not _readable(report, timeout):
         raise ProxyFailed("timed out starting the userland proxy")
-    if (first := os.read(report, 2)) == b"0\n":
+    if (answer := os.read(report, 65536)) == b"0\n":
         return
-    text = b""
     while _readable(report, deadline - time.monotonic()) and (data := os.read(report, 65536)):
-        text += data
-    raise ProxyFailed(text.decode() if first == b"1\n" else f"no answer but {first + text!r}")
+        answer += data
+    raise ProxyFailed(answer[2:].decode() if answer[:2] == b"1\n" else f"no answer but {answer!r}")
 
 
 def _readable(fd: int, timeout: float) -> bool:
