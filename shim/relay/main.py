@@ -7,15 +7,17 @@ import syslog
 
 from shim.core.binding import Binding, binding_from_flags
 from shim.core.flows import Counters
+from shim.proxy.start import PORT_FD
 
 LIMIT = 10_000  # clients, if the process may have that many files
 SPARE_FILES = 64  # what the process needs besides its clients' sockets
 
 
-def main(args: list[str], fd: int) -> int:
+def main(args: list[str], fd: int = PORT_FD) -> int:
     """Relay what docker-proxy's flags in ``args`` say on the bound UDP socket ``fd``: the exit status.
 
-    0 after SIGINT or SIGTERM, 1 when the socket cannot be used, said in syslog.
+    0 after SIGINT, after SIGTERM where no registrar is, or when the registrar says so; 1 when the socket
+    cannot be used, said in syslog.
     Raises FlagError: ``args`` are not docker-proxy's.
     """
     binding = binding_from_flags(args)
@@ -33,8 +35,10 @@ def main(args: list[str], fd: int) -> int:
 def _run(sock: socket.socket, binding: Binding) -> int:
     import trio  # the port is bound and reported by now: this is what takes long
 
+    from shim.relay.line import Line
     from shim.relay.relay import relay
 
+    line = Line()
     counters = Counters()
 
     async def serve() -> OSError | None:
@@ -43,10 +47,18 @@ def _run(sock: socket.socket, binding: Binding) -> int:
             async with trio.open_nursery() as nursery:
 
                 async def stop() -> None:
-                    await anext(signals)
+                    async for number in signals:
+                        # SIGTERM: dockerd has died; the container may not have (see shim.proxy.start).
+                        if number == signal.SIGINT or not line.orphaned():
+                            break
+                    nursery.cancel_scope.cancel()
+
+                async def obey() -> None:
+                    await line.told_to_exit()
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(stop)
+                nursery.start_soon(obey)
                 try:
                     await relay(sock, binding.backend, limit=client_limit(), counters=counters)
                 except OSError as error:  # raised out of the nursery, it would come as a group

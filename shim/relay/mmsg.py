@@ -12,26 +12,22 @@ each datagram is a slice over the whole batch.
 
 import ctypes
 import errno
-import functools
 import mmap
 import socket
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+
+from shim.relay.envelope import NAME, WORD, Envelope, Layout, cut, runs
 
 SLOTS = 64
 LARGEST = 65_536  # no UDP payload is larger: 65,507 over IPv4, 65,527 over IPv6
 # The distance of two slots; were it a power of two, their first bytes would share a cache set.
 STRIDE = LARGEST + 1_344
 
-SOL_UDP, UDP_SEGMENT = 17, 103
-MAX_SEGMENTED = 65_000  # together with headers it must fit into one IP packet
-# A datagram above the usual MTU is sent on its own: it is fragmented, which a segment cannot be.
-MAX_SEGMENT = 1_472 - 20
 # What sending fails with while the socket or the device is full: trying again would be no use.
 FULL = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM))
 RETRIES = 3
 
-WORD = ctypes.sizeof(ctypes.c_size_t)
 # PyDLL, as no call blocks: giving the interpreter lock away and back costs more than it frees.  No
 # argtypes either, which cost a microsecond a call: what is wider than an int is passed as c_void_p.
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -73,6 +69,7 @@ class Payload:
         self._memory = mmap.mmap(-1, SLOTS * STRIDE)
         self.view = memoryview(self._memory)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self.slots = [self.view[slot * STRIDE : slot * STRIDE + LARGEST] for slot in range(SLOTS)]
         self.addresses = [address + slot * STRIDE for slot in range(SLOTS)]
 
     def datagram(self, slot: int, length: int) -> memoryview:
@@ -83,73 +80,6 @@ class Payload:
     def release(self) -> None:
         """Give the pages back to the system; their contents are lost."""
         self._memory.madvise(mmap.MADV_DONTNEED)
-
-
-class Layout:
-    """Where the kernel writes a datagram's client address and local address, and what a key is.
-
-    They lie so that what tells two flows apart is one slice of memory, the key, and what does not
-    (the interface) is outside of it.  IPv4: control data, then the ``sockaddr_in``; IPv6: the
-    ``sockaddr_in6``, then control data.
-    """
-
-    def __init__(self, family: int) -> None:
-        head = WORD + 8  # struct cmsghdr
-        self.six = family == socket.AF_INET6
-        self.name_length = 28 if self.six else 16
-        self.control_length = head + (20 if self.six else 12)
-        if self.six:  # in6_pktinfo: address, interface
-            self.name, self.control = 0, self.name_length
-            self.key = slice(0, self.name_length + head + 16)
-        else:  # in_pktinfo: interface, local address for replies, address sent to
-            self.name, self.control = self.control_length, 0
-            self.key = slice(head + 4, self.control_length + self.name_length)
-        self.stride = -(-(self.name_length + self.control_length) // 16) * 16
-
-    def option(self) -> tuple[int, int]:
-        """The socket option that makes the kernel tell the local address."""
-        return (socket.IPPROTO_IPV6, 49) if self.six else (socket.IPPROTO_IP, 8)
-
-    def canonical(self, key: bytes) -> bytes:
-        """The same key as if the option above had been set when the datagram came.
-
-        Before, IPv4's local address for replies is missing from what the kernel says.
-        """
-        return key[4:8] + key[4:] if not self.six and not any(key[:4]) else key
-
-    def envelope(self, key: bytes) -> "Envelope":
-        """Where replies to the flow with this key go, and where they come from."""
-        head = WORD + 8
-        if self.six:
-            name, local = key[: self.name_length], key[self.name_length + head :]
-            usable = any(local) and local[0] != 0xFF  # a multicast address cannot be a source
-            control = _cmsg(socket.IPPROTO_IPV6, 50, local + bytes(4))
-        else:
-            name, local = key[8:], key[:4]
-            usable = any(local)
-            control = _cmsg(socket.IPPROTO_IP, 8, bytes(4) + local + bytes(4))
-        return Envelope(name, control if usable else b"")
-
-
-class Envelope:
-    """What goes around a datagram: ``name`` (a sockaddr or nothing) and control data.
-
-    ``segment`` is the largest size that may be handed to the kernel as one large datagram to be
-    cut up (UDP_SEGMENT); an Outbox sets it to 0 when that turns out not to work on this path.
-    """
-
-    __slots__ = ("control_length", "data", "segment")
-
-    def __init__(self, name: bytes = b"", control: bytes = b"", segment: int = MAX_SEGMENT) -> None:
-        self.data = name.ljust(_NAME, b"\0") + control
-        self.control_length = len(control)
-        self.segment = segment
-
-
-def _cmsg(level: int, kind: int, data: bytes) -> bytes:
-    """One control message, padded as CMSG_SPACE has it."""
-    head = (WORD + 8 + len(data)).to_bytes(WORD, "little") + array("i", (level, kind)).tobytes()
-    return head + data + bytes(-len(data) % WORD)
 
 
 _FIRST = range(1)
@@ -212,7 +142,6 @@ class Inbox:
         return groups.items()
 
 
-_NAME = 32  # what an Envelope's name is padded to
 _ENVELOPE = 112  # a name, IPV6_PKTINFO, UDP_SEGMENT
 
 
@@ -233,7 +162,7 @@ class Outbox:
             header = self._headers[slot].message
             header.name = base + slot * _ENVELOPE if name_length else 0
             header.name_length = name_length
-            header.control = base + slot * _ENVELOPE + _NAME
+            header.control = base + slot * _ENVELOPE + NAME
         self._addresses = _pointers(self._headers)
         self._words = memoryview(self._headers).cast("B").cast("L")
         # What the memory above holds, so that it is written only where that changes.
@@ -299,10 +228,10 @@ class Outbox:
             self._control[start : start + len(envelope.data)] = envelope.data
         control_length = envelope.control_length
         if segment:
-            start += _NAME + control_length
-            cut = _cut(segment)
-            self._control[start : start + len(cut)] = cut
-            control_length += len(cut)
+            start += NAME + control_length
+            control = cut(segment)
+            self._control[start : start + len(control)] = control
+            control_length += len(control)
         words, word = self._words, index * _WORDS
         words[word + _IOV] = self._iov_address + 2 * WORD * first
         words[word + _IOV_LENGTH] = count
@@ -322,31 +251,6 @@ class Outbox:
             words[word + _IOV] = self._iov_address + 2 * WORD * datagram
             if _sendmmsg(fd, self._addresses[index], 1, socket.MSG_DONTWAIT) != 1:
                 self.lost += 1
-
-
-@functools.cache
-def _cut(size: int) -> bytes:
-    """The control message that has the kernel cut what is sent into datagrams of this size."""
-    return _cmsg(SOL_UDP, UDP_SEGMENT, array("H", (size,)).tobytes())
-
-
-def runs(lengths: Sequence[int], largest: int) -> Iterator[tuple[int, int]]:
-    """Cut a sequence of sizes into (start, count): what UDP_SEGMENT may send as one.
-
-    All of one size but the last, which may be smaller; none empty, none above ``largest``, together
-    at most MAX_SEGMENTED.
-    """
-    start, end = 0, len(lengths)
-    while start < end:
-        size, stop = lengths[start], start + 1
-        if 0 < size <= largest:
-            limit = min(end, start + MAX_SEGMENTED // size)
-            while stop < limit and lengths[stop] == size:
-                stop += 1
-            if stop < limit and 0 < lengths[stop] < size:
-                stop += 1
-        yield start, stop - start
-        start = stop
 
 
 def _address(memory: bytearray) -> int:

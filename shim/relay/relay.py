@@ -17,7 +17,9 @@ import trio
 
 from shim.core.binding import Backend
 from shim.core.flows import Counters, Flow, FlowTable
-from shim.relay.mmsg import SLOTS, SOL_UDP, UDP_SEGMENT, Envelope, Inbox, Layout, Outbox, Payload
+from shim.relay.envelope import Envelope, Layout
+from shim.relay.mmsg import SLOTS, Inbox, Outbox, Payload
+from shim.relay.sockets import FLOW_BUFFER, can_segment, enlarge, prepare
 
 IDLE = 90.0  # seconds, as docker-proxy's DefaultConnTrackTimeout
 LIMIT = 10_000  # clients
@@ -28,9 +30,6 @@ ROUNDS = 32  # between two checkpoints
 # less CPU.  Go's scheduler spins for the same reason.
 LOOKS = 100
 LINGER = 0.001
-HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
-FLOW_BUFFER = 1 << 20
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 
 # Receiving can fail with these without anything being wrong with the socket: nothing is there, or
 # an ICMP message told of an earlier datagram's fate.
@@ -54,6 +53,7 @@ _PASSING = frozenset(
         errno.EPERM,
     )
 )
+CROWD = 16  # this many clients with replies at once have mostly one each
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
 
 
@@ -84,14 +84,14 @@ class Relay:
         self._flows: dict[int, ClientFlow] = {}  # by file descriptor
         self._layout = Layout(sock.family)
         self._payload = Payload()
-        segment = _can_segment(sock)
+        segment = can_segment(sock)
         self._from_clients = Inbox(self._payload, self._layout)
         self._from_backend = Inbox(self._payload)
         self._to_clients = Outbox(self._payload, self._layout.name_length, segment)
         self._to_backend = Outbox(self._payload, 0, segment)
         self._request = Envelope()
         self._held = 0  # slots with replies that are not sent yet
-        _prepare(sock, self._layout)
+        prepare(sock, self._layout)
         self.epoll.register(self._host, select.EPOLLIN)
 
     def close(self) -> None:
@@ -101,7 +101,10 @@ class Relay:
         self.epoll.close()
 
     def round(self, now: float) -> bool:
-        """Move a batch of whatever is ready; whether anything was.  Raises OSError: the host socket is unusable."""
+        """Move a batch of whatever is ready; whether anything was.
+
+        Raises OSError: the host socket is unusable.
+        """
         events = self._ready()
         for fd, event in events:
             if fd == self._host:
@@ -111,7 +114,7 @@ class Relay:
                 # It may have been ended by an event before it in this round.
                 flow = self._flows.get(fd)
                 if flow:
-                    self._replies(flow, now)
+                    self._replies(flow, now, len(events) >= CROWD)
         self._send_replies()
         return bool(events)
 
@@ -159,16 +162,23 @@ class Relay:
             self.table.counters.dropped_requests += box.lost
             box.lost = 0
 
-    def _replies(self, flow: ClientFlow, now: float) -> None:
+    def _replies(self, flow: ClientFlow, now: float, crowd: bool) -> None:
         if self._held == SLOTS:
             self._send_replies()
         at = self._held
-        count = self._from_backend.receive(flow.fd, at)
-        if count <= 0:  # an ICMP error is no end: the container may be starting
-            return
+        if crowd:
+            try:
+                lengths = [flow.sock.recv_into(self._payload.slots[at])]
+            except OSError:
+                return
+        else:
+            count = self._from_backend.receive(flow.fd, at)
+            if count <= 0:  # an ICMP error is no end: the container may be starting
+                return
+            lengths = self._from_backend.lengths(count, at)
         self.table.touch(flow, now)
-        self._held = at + count
-        self._to_clients.add(flow.envelope, range(at, at + count), self._from_backend.lengths(count, at))
+        self._held = end = at + len(lengths)
+        self._to_clients.add(flow.envelope, range(at, end), lengths)
 
     def _send_replies(self) -> None:
         if not self._held:
@@ -205,7 +215,7 @@ class Relay:
     def _connect(self) -> socket.socket:
         sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            _enlarge(sock, FLOW_BUFFER)
+            enlarge(sock, FLOW_BUFFER)
             sock.connect(self._backend)
         except BaseException:
             sock.close()
@@ -274,32 +284,3 @@ async def _reap(shell: Relay, quiet: float | None) -> None:
             await shell.began.wait()
         if not shell.table:
             return
-
-
-def _prepare(sock: socket.socket, layout: Layout) -> None:
-    sock.setblocking(False)
-    try:
-        sock.setsockopt(*layout.option(), 1)
-    except OSError:
-        pass  # replies then leave from whatever address the system picks
-    _enlarge(sock, HOST_BUFFER)
-
-
-def _enlarge(sock: socket.socket, size: int) -> None:
-    """Ask for larger buffers: beyond the system's limit if allowed to, else up to it."""
-    for force, option in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
-        for name in (force, option):
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, name, size)
-                break
-            except OSError:
-                continue
-
-
-def _can_segment(sock: socket.socket) -> bool:
-    """Whether the kernel knows UDP_SEGMENT: one that does not would send all in one datagram."""
-    try:
-        sock.getsockopt(SOL_UDP, UDP_SEGMENT)
-    except OSError:
-        return False
-    return True

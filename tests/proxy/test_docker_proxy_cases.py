@@ -1,12 +1,12 @@
 """docker-proxy's own cases, against the built file: its start, its answers on descriptor 3, its end, and UDP.
 
-After moby's cmd/docker-proxy/{network_proxy,udp_proxy}_linux_test.go and daemon/libnetwork/portmapper/proxy_linux.go,
-which is our caller.  TCP's bytes go through Envoy: test_docker_proxy_tcp.py.  Left out:
+After moby's cmd/docker-proxy/{network_proxy,udp_proxy}_linux_test.go, and our caller,
+daemon/libnetwork/portmapper/proxy_linux.go.  TCP goes through Envoy: see test_docker_proxy_tcp.py.  Left out:
 
 * TestTCPDualStackProxy: dockerd starts a proxy for each address family and passes IPv6-only sockets, so one
   proxy never stands for both.
 * TestSCTP...: SCTP is refused, as test_what_cannot_be_served_is_refused shows.
-* The end of a one-sided UDP flow after the time-out, 90 s here: tests/core/test_flows.py has a clock of its own.
+* The end of a one-sided UDP flow after the time-out, 90 s here: tests/core/test_flows.py has its own clock.
 """
 
 import contextlib
@@ -65,13 +65,13 @@ def published(
 def client(server: Address) -> Iterator[socket.socket]:
     """A UDP socket, not connected: it sees where an answer comes from, and no ICMP error."""
     with socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(10)
+        sock.settimeout(5)
         yield sock
 
 
 def udp_backend(address: Address) -> socket.socket:
     sock = bound_socket("udp", address, packet_info=False)
-    sock.settimeout(10)
+    sock.settimeout(5)
     return sock
 
 

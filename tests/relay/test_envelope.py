@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.relay.mmsg import MAX_SEGMENTED, SLOTS, Layout, runs
+from shim.relay.envelope import MAX_SEGMENTED, Layout, runs
+from shim.relay.mmsg import SLOTS
 
 
 @pytest.mark.parametrize(

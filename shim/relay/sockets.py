@@ -1,0 +1,38 @@
+"""Socket options that the relay needs, or would like to have."""
+
+import socket
+
+from shim.relay.envelope import SOL_UDP, UDP_SEGMENT, Layout
+
+HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
+FLOW_BUFFER = 1 << 20
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+
+def prepare(sock: socket.socket, layout: Layout) -> None:
+    sock.setblocking(False)
+    try:
+        sock.setsockopt(*layout.option(), 1)
+    except OSError:
+        pass  # replies then leave from whatever address the system picks
+    enlarge(sock, HOST_BUFFER)
+
+
+def enlarge(sock: socket.socket, size: int) -> None:
+    """Ask for larger buffers: beyond the system's limit if allowed to, else up to it."""
+    for force, option in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+        for name in (force, option):
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, name, size)
+                break
+            except OSError:
+                continue
+
+
+def can_segment(sock: socket.socket) -> bool:
+    """Whether the kernel knows UDP_SEGMENT: one that does not would send all in one datagram."""
+    try:
+        sock.getsockopt(SOL_UDP, UDP_SEGMENT)
+    except OSError:
+        return False
+    return True

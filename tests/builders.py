@@ -1,0 +1,147 @@
+"""Values for tests, with a default for everything but the field under test; and a clock that costs no time."""
+
+import functools
+import json
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec
+
+import trio
+import trio.testing
+
+from shim.core.binding import Address, Backend, Binding, Service
+from shim.core.registry import Lease
+from shim.core.resources import HttpOptions
+from shim.core.templates import Templates
+from shim.registrar.state import State
+
+P = ParamSpec("P")
+# What no test waits for, in seconds of its own clock: one that would hang fails instead.
+FOREVER = 10_000.0
+
+
+def make_backend(ip: str = "172.17.0.2", port: int = 80) -> Backend:
+    return Backend(ip, port)
+
+
+def make_binding(
+    port: int = 8080,
+    ip: str = "0.0.0.0",
+    proto: str = "tcp",
+    backend_ip: str = "172.17.0.2",
+    backend_port: int = 80,
+) -> Binding:
+    return Binding(Address(proto, ip, port), Backend(backend_ip, backend_port))
+
+
+def make_flags(binding: Binding | None = None) -> list[str]:
+    """docker-proxy's flags for a binding, as dockerd writes them."""
+    (proto, host_ip, host_port), (ip, port) = binding or make_binding()
+    words = f"-proto {proto} -host-ip {host_ip} -host-port {host_port} -container-ip {ip} -container-port {port}"
+    return words.split()
+
+
+def make_service(
+    name: str = "web",
+    environment: str = "",
+    mode: str = "http",
+    container: str = "web-1",
+    image: str = "shop/web:1",
+    container_id: str = "0123456789ab",
+    problem: str = "",
+) -> Service:
+    return Service(name, environment, mode, container, image, container_id, problem)
+
+
+def make_lease(
+    id: int = 1,
+    binding: Binding | None = None,
+    order: float | None = None,
+    pid: int | None = None,
+    now: float = 0.0,
+) -> Lease:
+    return Lease(
+        id, id if pid is None else pid, binding or make_binding(), id if order is None else order, now
+    )
+
+
+def make_container(
+    name: str = "web-1",
+    ips: tuple[str, ...] = ("172.17.0.2",),
+    ports: tuple[tuple[str, int], ...] = (("tcp", 8080),),
+    id: str = "0123456789abcdef",
+    **labels: str,
+) -> dict[str, Any]:
+    """One element of Docker's ``GET /containers/json``.  ``_`` in a label's name stands for a dot."""
+    return {
+        "Id": id,
+        "Names": [f"/{name}"],
+        "Image": "shop/web:1",
+        "Labels": {key.replace("_", "."): value for key, value in labels.items()},
+        "Ports": [
+            {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": port, "Type": proto} for proto, port in ports
+        ],
+        "NetworkSettings": {"Networks": {f"net{i}": {"IPAddress": ip} for i, ip in enumerate(ips)}},
+    }
+
+
+def make_poll(version: str = "", node: str = "envoy-1", **more: Any) -> bytes:
+    """The body of one of Envoy's discovery requests."""
+    question: dict[str, Any] = {"node": {"id": node}, **more}
+    if version:
+        question["version_info"] = version
+    return json.dumps(question).encode()
+
+
+class QuietState(State):
+    """A State on trio's clock that does not look for this machine's real shims, and counts when it would."""
+
+    def __init__(self, default_mode: str = "http", settled: bool = True) -> None:
+        super().__init__(Templates(HttpOptions()), default_mode, trio.current_time)
+        self.settled = settled
+        self.searches = 0
+
+    def recover(self) -> tuple[int, int]:
+        self.searches += 1
+        return 0, 0
+
+
+def in_trio(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Runs an async test on a clock that jumps to the next deadline whenever nothing else can happen.
+
+    Pipes and Unix sockets whose both ends are in the test are part of "nothing else": the kernel has
+    delivered by the time a write returns.
+    """
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def bounded() -> None:
+            with trio.fail_after(FOREVER):
+                await test(*args, **kwargs)
+
+        trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    return run
+
+
+class ModelEnvoy:
+    """What an Envoy does with one resource type's answers, as seen on Envoy 1.40.
+
+    It applies every resource that it does not refuse, and says afterwards only which version it last
+    accepted whole.  A refused update leaves the old resource of that name in place.
+    """
+
+    def __init__(self) -> None:
+        self.version = ""
+        self.running: dict[str, Any] = {}
+        self.answers: list[tuple[float, str]] = []  # (when, version)
+
+    def receive(self, body: bytes, refuses: Callable[[str], bool], now: float = math.nan) -> None:
+        document = json.loads(body)
+        self.answers.append((now, document["version_info"]))
+        offered = {resource["name"]: resource for resource in document["resources"]}
+        self.running = {name: resource for name, resource in self.running.items() if name in offered}
+        good = {name: resource for name, resource in offered.items() if not refuses(name)}
+        self.running.update(good)
+        if len(good) == len(offered):
+            self.version = document["version_info"]

@@ -1,0 +1,167 @@
+"""The relay when something fails: containers, routes, files, the kernel."""
+
+import ctypes
+import errno
+import socket
+
+import pytest
+import trio
+import trio.testing
+
+from shim.core.binding import Backend
+from shim.relay import envelope, mmsg
+from shim.relay import relay as relay_module
+from shim.relay.relay import relay
+from tests.relay.rig import SOON, address, go, receive, relaying, udp, until
+
+
+def test_a_backend_that_is_not_there_yet_is_no_end() -> None:
+    """moby's TestUDPWriteError: the datagram that meets a queued ICMP error is not lost either."""
+
+    async def test() -> None:
+        with udp() as reserved:
+            backend = Backend(*address(reserved))
+        async with relaying(backend=backend) as rig:
+            client = await rig.client()
+            await client.send(b"lost")
+            await until(lambda: rig.counters.created == 1)
+            await client.send(b"lost too")
+            with udp(*backend) as late:
+                await client.send(b"heard")
+                with trio.fail_after(SOON):
+                    data, flow = await late.recvfrom(100)
+                if data == b"lost too":  # it was on its way still
+                    data, flow = await late.recvfrom(100)
+                assert data == b"heard"
+                await late.sendto(b"answer", flow)
+                assert await receive(client) == b"answer"
+            assert rig.counters.created == 1
+
+    go(test)
+
+
+def test_icmp_errors_in_the_middle_of_a_batch_lose_nothing_that_could_arrive() -> None:
+    """Half of a burst goes to a dead port's flow; the other client's datagrams all arrive."""
+
+    async def test() -> None:
+        with udp() as reserved:
+            backend = Backend(*address(reserved))
+        async with relaying(backend=backend) as rig:
+            clients = [await rig.client(), await rig.client()]
+            for number in range(200):
+                await clients[number % 2].send(b"%d" % number)
+            await until(lambda: rig.counters.created == 2)
+            for sizes in ((1,) * 40, tuple(range(1, 41))):  # as one large datagram, and one by one
+                for size in sizes:
+                    await clients[0].send(b"x" * size)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert rig.counters.dropped_requests == 0
+            with udp(*backend) as late:
+                expected = [b"%d" % number for number in range(100)]
+                for data in expected:
+                    await clients[1].send(data)
+                with trio.fail_after(SOON):
+                    assert [await late.recv(100) for _ in expected] == expected
+
+    go(test)
+
+
+def test_the_oldest_idle_flow_makes_room_when_the_table_is_full() -> None:
+    async def test() -> None:
+        async with relaying(limit=2) as rig:
+            clients = [await rig.client() for _ in range(3)]
+            flows = [await rig.through(client) for client in clients[:2]]
+            assert await rig.through(clients[0]) == flows[0]  # now the second is the oldest
+            await rig.through(clients[2])
+            assert rig.counters.evicted == 1
+            assert await rig.through(clients[0]) == flows[0]
+            assert await rig.through(clients[1]) != flows[1]
+            assert rig.counters.created == 4
+
+    go(test)
+
+
+def test_a_flow_makes_room_when_the_process_has_no_file_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with relaying() as rig:
+            clients = [await rig.client() for _ in range(3)]
+            for client in clients[:2]:
+                await rig.through(client)
+            connect, failures = relay_module.Relay._connect, [errno.EMFILE, errno.ENETUNREACH]
+
+            def scarce(shell: relay_module.Relay) -> socket.socket:
+                if failures:
+                    raise OSError(failures.pop(0), "scripted")
+                return connect(shell)
+
+            monkeypatch.setattr(relay_module.Relay, "_connect", scarce)
+            await clients[2].send(b"refused")  # room is made; then there is no route
+            await until(lambda: rig.counters.refused == 1)
+            assert rig.counters.evicted == 1
+            await rig.through(clients[2])
+
+    go(test)
+
+
+def test_a_kernel_that_refuses_segments_gets_each_datagram_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size above the path's MTU, or a device without checksums, fails only when it is tried."""
+    # More segments than the kernel allows: EINVAL.
+    monkeypatch.setattr(
+        mmsg, "cut", lambda _: envelope.cmsg(envelope.SOL_UDP, envelope.UDP_SEGMENT, b"\x01\x00")
+    )
+
+    async def test() -> None:
+        async with relaying() as rig:
+            rig.echo()
+            client = await rig.client()
+            sent = [b"%0500d" % number for number in range(100)]
+            for data in sent:
+                await client.send(data)
+            assert [await receive(client) for _ in sent] == sent
+            assert not rig.counters.lossy
+
+    go(test)
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ENOBUFS, errno.EPERM, errno.ENETUNREACH])
+def test_what_the_system_will_not_send_is_dropped_and_counted(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A full socket or a firewall: the relay neither stops nor tries for ever."""
+    real = mmsg._sendmmsg
+    refused: list[int] = []
+
+    def refusing(fd: int, *rest: object) -> int:
+        if len(refused) < 20:
+            refused.append(fd)
+            ctypes.set_errno(code)
+            return -1
+        return int(real(fd, *rest))
+
+    async def test() -> None:
+        async with relaying() as rig:
+            client = await rig.client()
+            flow = await rig.through(client)
+            monkeypatch.setattr(mmsg, "_sendmmsg", refusing)
+            for size in range(40):  # growing, so that each is a message of its own
+                await rig.backend.sendto(b"x" * (40 + size), flow)
+            tries = 1 if code in mmsg.FULL else mmsg.RETRIES + 1
+            lost = rig.counters
+            await until(lambda: len(refused) == 20)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert lost.dropped_replies >= 20 // tries
+            await rig.backend.sendto(b"after", flow)
+            while await receive(client) != b"after":
+                pass
+
+    go(test)
+
+
+def test_an_unusable_host_socket_is_an_error() -> None:
+    async def test() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as host:
+            host.bind(("127.0.0.1", 0))
+            with pytest.raises(OSError, match="ENOTCONN"), trio.fail_after(SOON):
+                await relay(host, Backend("127.0.0.1", 9))
+
+    go(test)
