@@ -2,16 +2,29 @@
 # envoy-docker-shim @VERSION@
 # One file: this shell prologue, the Python source that dockerd's proxies start with, and a zip
 # application made by shiv.  The prologue only chooses; a zip may carry any prefix.
+
+# python3, but not a version manager's stand-in for it: a script that takes longer than all we do.
+python=python3
+set -f
+IFS=:
+for directory in $PATH; do
+  case $directory in */shims) continue ;; esac
+  if [ -x "$directory/python3" ]; then
+    python=$directory/python3
+    break
+  fi
+done
+unset IFS
 case ${1-} in
 -h | -help | --help | -v | --v | -version | --version) ;;
 -*)
   # dockerd starts a proxy.  Not through the zip: reading its directory alone takes longer than all this.
-  command -v python3 >/dev/null || {
+  command -v "$python" >/dev/null || {
     echo "1
 envoy-docker-shim needs python3 (3.10 or newer) in dockerd's PATH, which is: $PATH" >&3
     exit 1
   }
-  exec python3 -IS -c 'import sys
+  exec "$python" -IS -c 'import sys
 if sys.version_info < (3, 10):
     open(3, "w").write("1\nenvoy-docker-shim needs Python 3.10 or newer, and python3 is " + sys.version)
     sys.exit(1)
@@ -21,9 +34,9 @@ with open(sys.argv[1], "rb") as file:
 main(sys.argv[1], sys.argv[2:])' "$0" "$@"
   ;;
 esac
-command -v python3 >/dev/null || {
+command -v "$python" >/dev/null || {
   echo "envoy-docker-shim: needs python3 (3.10 or newer) in PATH, which is: $PATH" >&2
   exit 1
 }
-exec python3 -IS "$0" "$@"
+exec "$python" -IS "$0" "$@"
 exit 1

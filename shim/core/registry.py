@@ -42,7 +42,6 @@ class Lease:
     """One shim's claim.  ``order`` (the process's start, any unit) says which of two is newer."""
 
     __slots__ = (
-        "ask_at",
         "binding",
         "cluster",
         "id",
@@ -63,7 +62,6 @@ class Lease:
         self.binding = binding
         self.order = order
         self.since = now
-        self.ask_at = now + 0.5  # when Docker is asked about it, if no event has told
         self.service: Service | None = None
         self.cluster = ""
         self.stage = Stage.PENDING
@@ -74,6 +72,21 @@ class Lease:
 
     def enter(self, stage: Stage, now: float) -> None:
         self.stage, self.stage_at = stage, now
+
+
+class Unlabelled:
+    """A container whose labels are not known: its leases without any, and when the last of them came.
+
+    A container with many ports takes a while to start, its shims coming one by one: what is waited for
+    is counted from the last.
+    """
+
+    __slots__ = ("asked", "leases", "since")
+
+    def __init__(self) -> None:
+        self.leases: set[int] = set()
+        self.since = 0.0
+        self.asked = 0  # how often Docker was asked about it since then
 
 
 ListenerMaker = Callable[[Binding, str, Service], bytes]
@@ -92,6 +105,7 @@ class Registry:
         self._leases: dict[int, Lease] = {}
         self._by_address: dict[Address, list[Lease]] = {}
         self._by_container: dict[str, set[int]] = {}
+        self._unlabelled: dict[str, Unlabelled] = {}
         self._users: dict[str, set[int]] = {}  # cluster -> leases
         self._backends: dict[str, tuple[Backend, bool]] = {}  # cluster -> what it stands for
         self._cluster_sequence: dict[str, int] = {}
@@ -117,6 +131,9 @@ class Registry:
         rivals.append(lease)
         rivals.sort(key=lambda rival: rival.order)
         self._by_container.setdefault(lease.binding.backend.ip, set()).add(lease.id)
+        container = self._unlabelled.setdefault(lease.binding.backend.ip, Unlabelled())
+        container.leases.add(lease.id)
+        container.since, container.asked = lease.since, 0
 
     def of_container(self, ip: str) -> list[Lease]:
         return [self._leases[i] for i in sorted(self._by_container.get(ip, ()))]
@@ -125,14 +142,22 @@ class Registry:
         """What each cluster stands for."""
         return {name: backend for name, (backend, _) in self._backends.items()}
 
-    def pending(self) -> list[Lease]:
-        return [lease for lease in self._leases.values() if lease.service is None]
+    def unlabelled(self) -> list[Unlabelled]:
+        return list(self._unlabelled.values())
+
+    def _no_longer_unlabelled(self, lease: Lease) -> None:
+        container = self._unlabelled.get(lease.binding.backend.ip)
+        if container is not None:
+            container.leases.discard(lease.id)
+            if not container.leases:
+                del self._unlabelled[lease.binding.backend.ip]
 
     def label(self, lease: Lease, service: Service, now: float) -> None:
         """The labels are known (or known to have changed): publish."""
         if lease.service == service:
             return
         lease.service = service
+        self._no_longer_unlabelled(lease)
         if lease.stage is not Stage.RELEASING:
             self._refresh(lease.binding.address, now, relabelled=lease)
 
@@ -151,6 +176,7 @@ class Registry:
         """The shim is gone."""
         if self._leases.pop(lease.id, None) is None:
             return
+        self._no_longer_unlabelled(lease)
         self._withdraw(lease, now)
         self._releasing.pop(lease.id, None)
         container = self._by_container[lease.binding.backend.ip]

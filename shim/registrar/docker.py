@@ -14,6 +14,7 @@ import httpx
 import trio
 
 from shim.core.labels import addresses_of, published_by, service_of
+from shim.core.registry import Unlabelled
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
@@ -23,9 +24,9 @@ CALL_PATIENCE = 5.0
 RETRY_FIRST, RETRY_LAST = 0.1, 2.0
 # How often a new dockerd is looked for (seconds) while there are ports that it will want.
 RETURN_LOOK = 0.05
-# When a lease without labels is asked about, in seconds after it came: normally its `start` event has
-# come by then, but it may have been handled just before the lease was there.
-ASK_AFTER = (0.5, 2.0, 5.0)
+# When a container without labels is asked about, in seconds after its last shim came: normally its `start`
+# event has come by then, but it may have been handled just before the shim was there.
+ASK_AFTER = (0.5, 2.0, 5.0, math.inf)
 # One event is far smaller; what is larger is none.
 EVENT_LIMIT = 1 << 20
 
@@ -177,16 +178,14 @@ class Docker:
         self._state.labels_wanted = trio.Event()
 
     def _until_next_question(self) -> float:
-        now = self._state.now()
-        due = [lease.ask_at for lease in self._state.registry.pending()]
-        return max(0.0, min(due, default=math.inf) - now)
+        due = [_ask_at(container) for container in self._state.registry.unlabelled()]
+        return max(0.0, min(due, default=math.inf) - self._state.now())
 
     def _questions_due(self) -> bool:
         now = self._state.now()
-        due = [lease for lease in self._state.registry.pending() if lease.ask_at <= now]
-        for lease in due:
-            later = (after for after in ASK_AFTER if lease.since + after > now)
-            lease.ask_at = lease.since + next(later, math.inf)
+        due = [container for container in self._state.registry.unlabelled() if _ask_at(container) <= now]
+        for container in due:
+            container.asked += 1
         return bool(due)
 
     async def _list(self, ids: list[str] | None) -> list[Container]:
@@ -219,6 +218,10 @@ class Docker:
             missing = missing or not published <= known
         if missing:
             state.search_again(lambda: self._apply(containers))
+
+
+def _ask_at(container: Unlabelled) -> float:
+    return container.since + ASK_AFTER[container.asked]
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ import trio
 from shim.core.binding import Address, Binding, Service
 from shim.core.discovery import Session, Sessions
 from shim.core.labels import default_service
-from shim.core.registry import Lease, Registry, Stage
+from shim.core.registry import Lease, Registry
 from shim.core.templates import Templates
 from shim.processes import Shim, find_shims, open_line, parent_of, start_time_of
 from shim.registrar.line import EXIT, Lines
@@ -251,15 +251,19 @@ class State:
             deadlines.append(due)
         if self._waiting and not len(self.sessions):
             deadlines.append(self.started_at + ENVOY_RETURN)
-        deadlines += [lease.since + LABEL_PATIENCE for lease in self.registry.pending()]
+        deadlines += [container.since + LABEL_PATIENCE for container in self.registry.unlabelled()]
         now = self.now()
         # What is overdue was just looked at, and waits for something else: not for time alone.
         return min((max(deadline, now + 0.001) for deadline in deadlines), default=math.inf)
 
     def _default_labels(self) -> None:
         now = self.now()
-        for lease in self.registry.pending():
-            if now - lease.since >= LABEL_PATIENCE and lease.stage is Stage.PENDING:
+        for container in self.registry.unlabelled():
+            if now - container.since < LABEL_PATIENCE:
+                continue
+            for lease_id in sorted(container.leases):
+                lease = self.registry.get(lease_id)
+                assert lease is not None
                 log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
                 self.label(lease, default_service(lease.binding.backend, self.default_mode))
 

@@ -137,14 +137,15 @@ def test_a_stopped_proxys_port_can_be_listened_on_at_once(served: Served) -> Non
         assert receive(peer, len(BUFFALO)) == BUFFALO
 
 
-def test_a_port_that_is_taken_is_refused_at_once_where_the_registrar_knows_that_it_is_not_envoys(
-    artifact: Path, served: Served
+@pytest.mark.parametrize("ip", [V4, V6])
+def test_a_taken_port_is_refused_at_once_where_the_registrar_knows_that_it_is_not_envoys(
+    artifact: Path, served: Served, ip: str
 ) -> None:
-    """With no registrar to ask, a proxy tries for three seconds: an Envoy may be about to let go."""
-    taken = (V4, 25100)
+    taken = (ip, 25100)
     with served.host.call(bound_socket, "tcp", taken):
         began = time.monotonic()
         args = flags("tcp", taken, (V4, 7))
         text = served.host.call(refusal, artifact, args, env=served.registrar.env)
         assert time.monotonic() - began < 1.5
-    assert text == "listen tcp 127.0.0.1:25100: bind: address already in use"
+    shown = f"[{ip}]" if ":" in ip else ip
+    assert text == f"listen tcp {shown}:25100: bind: address already in use"

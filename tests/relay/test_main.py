@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from shim.relay import main as main_module
 from shim.relay.main import LIMIT, SPARE_FILES, client_limit
 
 RUN = "import sys; from shim.relay.main import main; sys.exit(main(sys.argv[2:], int(sys.argv[1])))"
@@ -75,7 +74,7 @@ def test_there_may_be_as_many_clients_as_files(
     clients: int,
 ) -> None:
     seen: list[tuple[int, int]] = []
-    monkeypatch.setattr(main_module.resource, "getrlimit", lambda _: limits)
-    monkeypatch.setattr(main_module.resource, "setrlimit", lambda _, pair: seen.append(pair))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: seen.append(pair))
     assert client_limit() == clients
     assert seen == ([raised] if raised else [])
