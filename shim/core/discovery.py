@@ -69,12 +69,17 @@ class Subscription:
         self.acked_sequence = self.processed_sequence = max(sequence, self.processed_sequence)
 
     def decide(self, current: str, sequence: int, now: float) -> Reply | Hold:
-        """What to do with the poll that is open, with our content as it is now."""
+        """What to do with the poll that is open, with our content as it is now.
+
+        Where Envoy turns out to have that content, it is taken as accepted.
+        """
         if self.nacked:
             if self._served_sequence == sequence and now < self.retry_at:
                 return Hold(self.retry_at)
             return Reply(f"{current}~{self._attempts}")
         if _base(self.version) == current:
+            # Also where the content went and came back while the poll was held.
+            self._accept(sequence)
             return Hold(now + HOLD)
         return Reply(current)
 

@@ -221,6 +221,11 @@ class Registry:
             if self.sessions.listeners_processed(sequence) or now - since >= 30 * PATIENCE:
                 del self._leaving[address]
 
+    def list_staged(self, now: float) -> None:
+        """After a recovery: an Envoy that has these listeners already must not see them missing."""
+        for lease in list(self._staged.values()):
+            self._list(lease, now)
+
     def next_deadline(self) -> float | None:
         """When ``advance`` has something to do even if nothing happens (seconds), or None."""
         deadlines = [lease.stage_at + PATIENCE for lease in self._staged.values()]

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from shim.core.binding import Backend
-from shim.core.discovery import Hold, Session, Subscription
+from shim.core.discovery import HOLD, Hold, Session, Subscription
 from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
 from shim.registrar.http import Request, Response
@@ -82,34 +82,38 @@ class Api:
         state = self._state
         subscription: Subscription = getattr(session, kind)
         resources: VersionedSet = getattr(state.registry, kind)
-        was_nacked = subscription.nacked
-        subscription.request(version, resources.version, resources.sequence, state.now())
-        if subscription is session.listeners:
-            self._judge(session, was_nacked)
-        # Others may have waited for what this poll says.
-        state.touch()
         await self._settle(version)
         if version and not state.settled:
             return Response(304)
-        arrived = state.now()
+        was_nacked = subscription.nacked
+        subscription.request(version, resources.version, resources.sequence, state.now())
+        if kind == "listeners":
+            self._judge(session, was_nacked)
+        end = state.now() + HOLD
+        processed = -2
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
+            if subscription.processed_sequence != processed:
+                # Others may wait for just that.
+                processed = subscription.processed_sequence
+                state.touch()
+                continue
             if not isinstance(decision, Hold):
                 subscription.served(decision.version, resources.sequence)
                 log.debug(
                     "%s: %d resources as %s to Envoy %s", kind, len(resources), decision.version, session.node
                 )
                 return Response(200, resources.body(decision.version))
-            until = min(decision.until, arrived + 45.0)
+            until = min(decision.until, end)
             with trio.move_on_after(max(0.0, until - state.now())) as wait:
                 await state.changed.wait()
-            if wait.cancelled_caught and until >= arrived + 45.0:
+            if wait.cancelled_caught and until >= end:
                 return Response(304)
 
     async def _settle(self, version: str) -> None:
         """Wait until we know as much as before our restart: an Envoy must not lose a listener to it."""
         state = self._state
-        deadline = state.started_at + FRESH_PATIENCE if not version else state.now() + 45.0
+        deadline = state.started_at + FRESH_PATIENCE if not version else state.now() + HOLD
         with trio.move_on_after(max(0.0, deadline - state.now())):
             while not state.settled:
                 await state.changed.wait()

@@ -23,7 +23,7 @@ RELEASE_PATIENCE = 1.8
 # Labels that Docker has not told by then (seconds) are taken to be none.
 LABEL_PATIENCE = 10.0
 # How long (seconds) it may take until it shows whether a shim's SIGTERM came from dockerd's death.
-DOUBT = 1.0
+DOUBT = 2.0
 # The parent of a process whose own has died.
 INIT = 1
 # An Envoy that was there before this registrar polls again within this (seconds).
@@ -137,6 +137,8 @@ class State:
                 del self._doubted[lease_id]
             elif parent_of(lease.pid) not in (self._parents[lease_id], 0):
                 self._orphaned(lease)
+            elif now >= until and not self.docker_reachable:
+                self._doubted[lease_id] = now + DOUBT
             elif now >= until:
                 # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
                 del self._doubted[lease_id]
@@ -190,6 +192,7 @@ class State:
         """What Docker knows is known: Envoys that wait for us may be answered."""
         if not self.settled:
             self.settled = True
+            self.registry.list_staged(self.now())
             self.touch()
 
     def label(self, lease: Lease, service: Service) -> None:

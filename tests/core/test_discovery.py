@@ -161,13 +161,17 @@ def test_content_that_returns_after_a_refusal_is_sent_although_envoy_names_it() 
     assert talk.say(again.version) == Hold(talk.now + HOLD)
 
 
-def test_content_that_returns_while_envoy_names_a_retry_is_sent_under_a_name_never_used() -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_content_that_returns_while_envoy_names_a_retry_is_sent_under_another_name(restarted: bool) -> None:
     talk = Dialogue()
     talk.content.put("x", A)
     talk.told("")
     refuse(talk)
     retry = talk.wait()
     assert isinstance(talk.say(retry), Hold)
+    if restarted:
+        talk.subscription = Subscription()
+        talk.say(retry)
     talk.content.put("bad", B)
     talk.told(retry)
     refuse(talk)

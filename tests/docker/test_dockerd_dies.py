@@ -1,48 +1,15 @@
 """dockerd is killed, and comes back."""
 
-import threading
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.harness.engines import Engine
+from tests.harness.load import Client
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
-
-
-class Client:
-    """Asks one port without pause, and counts what it gets, by phase."""
-
-    def __init__(self, stack: Stack, port: int) -> None:
-        self.counts: dict[str, Counter[str]] = {}
-        self.phase = "before"
-        self._stack, self._port = stack, port
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=stack.host.call, args=(self._run,), daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        from tests.harness.netns import request
-
-        while not self._ended.is_set():
-            phase = self.phase
-            try:
-                outcome = str(request(f"http://127.0.0.1:{self._port}/", timeout=2).status)
-            except OSError as error:
-                outcome = type(error).__name__
-            self.counts.setdefault(phase, Counter())[outcome] += 1
-
-    def asked(self, phase: str, times: int) -> None:
-        """Return once this phase has seen so many answers."""
-        self.phase = phase
-        eventually(lambda: sum(self.counts.get(phase, Counter()).values()) >= times, 20, phase)
-
-    def end(self) -> None:
-        self._ended.set()
-        self._thread.join(10)
 
 
 def test_with_live_restore_ports_answer_while_dockerd_is_away(artifact: Path, engine: Engine) -> None:
@@ -50,7 +17,7 @@ def test_with_live_restore_ports_answer_while_dockerd_is_away(artifact: Path, en
     with Stack(artifact, engine, "--live-restore") as stack:
         stack.dockerd.run_http("lives", "-p", "8080:80", labels={"ServiceName": "web"})
         stack.get(8080)
-        client = Client(stack, 8080)
+        client = Client(stack.host, 8080)
         try:
             client.asked("before", 20)
             stack.dockerd.kill()

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import trio
 import trio.testing
@@ -73,6 +73,16 @@ async def echo(sock: trio.socket.SocketType) -> None:
     while True:
         data, sender = await sock.recvfrom(LARGEST + 1)
         await sock.sendto(data, sender)
+
+
+def burst(sock: trio.socket.SocketType, datagrams: Iterable[bytes], there: Address | None = None) -> None:
+    """Send without letting the relay run in between, so that it finds them as one batch."""
+    with socket.socket(fileno=os.dup(sock.fileno())) as plain:
+        for data in datagrams:
+            if there:
+                plain.sendto(data, there)
+            else:
+                plain.send(data)
 
 
 async def receive(sock: trio.socket.SocketType) -> bytes:

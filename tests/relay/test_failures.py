@@ -12,7 +12,7 @@ from shim.core.binding import Backend
 from shim.relay import envelope, mmsg
 from shim.relay import relay as relay_module
 from shim.relay.relay import relay
-from tests.relay.rig import SOON, address, go, receive, relaying, udp, until
+from tests.relay.rig import SOON, address, burst, go, receive, relaying, udp, until
 
 
 def test_a_backend_that_is_not_there_yet_is_no_end() -> None:
@@ -48,18 +48,16 @@ def test_icmp_errors_in_the_middle_of_a_batch_lose_nothing_that_could_arrive() -
             backend = Backend(*address(reserved))
         async with relaying(backend=backend) as rig:
             clients = [await rig.client(), await rig.client()]
-            for number in range(200):
-                await clients[number % 2].send(b"%d" % number)
+            for number in range(60):
+                burst(clients[number % 2], [b"%d" % number])
             await until(lambda: rig.counters.created == 2)
-            for sizes in ((1,) * 40, tuple(range(1, 41))):  # as one large datagram, and one by one
-                for size in sizes:
-                    await clients[0].send(b"x" * size)
+            for sizes in ((1,) * 40, range(1, 41)):  # as one large datagram, and one by one
+                burst(clients[0], [b"x" * size for size in sizes])
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert rig.counters.dropped_requests == 0
             with udp(*backend) as late:
                 expected = [b"%d" % number for number in range(100)]
-                for data in expected:
-                    await clients[1].send(data)
+                burst(clients[1], expected)
                 with trio.fail_after(SOON):
                     assert [await late.recv(100) for _ in expected] == expected
 
@@ -115,8 +113,7 @@ def test_a_kernel_that_refuses_segments_gets_each_datagram_alone(monkeypatch: py
             rig.echo()
             client = await rig.client()
             sent = [b"%0500d" % number for number in range(100)]
-            for data in sent:
-                await client.send(data)
+            burst(client, sent)
             assert [await receive(client) for _ in sent] == sent
             assert not rig.counters.lossy
 
@@ -143,8 +140,8 @@ def test_what_the_system_will_not_send_is_dropped_and_counted(
             client = await rig.client()
             flow = await rig.through(client)
             monkeypatch.setattr(mmsg, "_sendmmsg", refusing)
-            for size in range(40):  # growing, so that each is a message of its own
-                await rig.backend.sendto(b"x" * (40 + size), flow)
+            # Growing, so that each is a message of its own.
+            burst(rig.backend, [b"x" * (40 + size) for size in range(40)], flow)
             tries = 1 if code in mmsg.FULL else mmsg.RETRIES + 1
             lost = rig.counters
             await until(lambda: len(refused) == 20)

@@ -1,0 +1,85 @@
+"""The templates' bytes are those of the dicts that they stand for, whatever the texts."""
+
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shim.core.binding import Address, Backend, Binding, Service
+from shim.core.resources import HttpOptions, cluster, http_listener, tcp_listener
+from shim.core.templates import Template, Templates
+from shim.core.tracing import Tracing
+from tests.builders import make_binding, make_service
+
+OPTIONS = [
+    HttpOptions(),
+    HttpOptions(None, 2),
+    HttpOptions(Tracing("otlp", "", "", 12.5)),
+    HttpOptions(Tracing("zipkin", "/api/v2/spans", "zipkin:9411", 100.0)),
+]
+IDS = ["none", "hops", "otlp", "zipkin"]
+TEXTS = st.text(st.characters())
+SERVICES = st.builds(Service, TEXTS, TEXTS, st.sampled_from(["http", "tcp"]), TEXTS, TEXTS)
+BINDINGS = st.builds(
+    Binding,
+    st.builds(Address, st.just("tcp"), st.sampled_from(["0.0.0.0", "::", "127.0.0.1", "fd00::1"]), st.integers(1, 65535)),
+    st.builds(Backend, st.ip_addresses().map(str), st.integers(1, 65535)),
+)
+
+
+def dumped(resource: object) -> bytes:
+    return json.dumps(resource, separators=(",", ":")).encode()
+
+
+def doubled(service: Service) -> Service:
+    """Zipkin's operation and tags are format strings, in which a % is written twice."""
+    name, environment, mode, container, image, *rest = (text.replace("%", "%%") for text in service)
+    return Service(name, environment, mode, container, image, *rest)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=IDS)
+@given(binding=BINDINGS, name=TEXTS, service=SERVICES)
+@example(make_binding(), "web", make_service('@@port@@ "@@name@@" %REQ(X)% \\ \n @@', "100%"))
+@example(make_binding(port=1000), "1000000007", make_service("1000000007"))
+def test_a_listener_is_the_dict_that_it_stands_for(
+    options: HttpOptions, binding: Binding, name: str, service: Service
+) -> None:
+    address = binding.address
+    place = (str(address), address.ip, address.port, name, name)
+    free = address.ip not in ("0.0.0.0", "::")
+    if service.mode == "tcp":
+        wanted = tcp_listener(*place, freebind=free)
+    else:
+        zipkin = options.tracing is not None and options.tracing.kind == "zipkin"
+        shown = doubled(service) if zipkin else service
+        wanted = http_listener(*place, shown, options, freebind=free)
+    made = Templates(options).listener(binding, name, service)
+    assert made == dumped(wanted)
+    assert json.loads(made)["address"]["socket_address"]["port_value"] == address.port
+
+
+@given(st.text(st.characters()), BINDINGS, st.booleans())
+def test_a_cluster_is_the_dict_that_it_stands_for(name: str, binding: Binding, http: bool) -> None:
+    backend = binding.backend
+    made = Templates(HttpOptions()).cluster(name, backend, http)
+    assert made == dumped(cluster(name, backend.ip, backend.port, http))
+
+
+@pytest.mark.parametrize(
+    ("resource", "filled"),
+    [
+        ("@@a@@", '"1"'),
+        (["@@a@@", "x@@b@@y"], '["1","x\\"y"]'),
+        ({"k": "@@b@@@@a@@"}, '{"k":"\\"1"}'),
+        ({"p": 1_000_000_007, "q": "@@a@@"}, '{"p":80,"q":"1"}'),
+        ({}, "{}"),
+    ],
+)
+def test_holes_are_filled_wherever_they_are(resource: object, filled: str) -> None:
+    assert Template(resource).fill(a="1", b='"', port=80).decode() == filled
+
+
+def test_a_hole_without_a_value_is_a_mistake_of_ours() -> None:
+    with pytest.raises(KeyError):
+        Template("@@a@@").fill(b="1")

@@ -1,0 +1,303 @@
+"""The HTTP server over streams in memory: what well-mannered and other clients get from it."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from shim.registrar import http
+from shim.registrar.http import Handler, HttpServer, Request, Response
+from tests.builders import in_trio
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
+CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nT: t\r\n\r\n"
+Stream = trio.abc.HalfCloseableStream
+
+
+async def echo(request: Request) -> Response:
+    await trio.lowlevel.checkpoint()
+    return Response(200, f"{request.method} {request.target} {request.body.decode('latin-1')}\n".encode())
+
+
+class Closed:
+    """Which connections the server has said are over."""
+
+    def __init__(self) -> None:
+        self.connections: list[int] = []
+
+
+@asynccontextmanager
+async def connected(
+    handler: Handler = echo, closed: Closed | None = None, lockstep: bool = False
+) -> AsyncIterator[Stream]:
+    """A client's stream to a server; on leaving, the server must be done with it."""
+    server = HttpServer(handler, (closed or Closed()).connections.append)
+    make = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
+    ours, theirs = make()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.attend, theirs)
+        yield ours
+        await ours.aclose()
+
+
+async def heard(stream: Stream, seconds: float = 0.5) -> bytes:
+    """Everything that comes within this time."""
+    found = bytearray()
+    with trio.move_on_after(seconds):
+        async for data in stream:
+            found += data
+    return bytes(found)
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(code) for code in re.findall(rb"HTTP/1.1 (\d+)", answers)]
+
+
+async def is_closed(stream: Stream) -> bool:
+    with trio.move_on_after(0.5):
+        return await stream.receive_some() == b""
+    return False
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "body"), [(GET, b"GET /a \n"), (POST, b"POST /b abc\n"), (CHUNKED, b"POST /c ab\n")]
+)
+@pytest.mark.parametrize("step", [1, 2, 7, 1000])
+@in_trio
+async def test_a_request_is_the_same_in_whatever_pieces_it_comes(
+    request_bytes: bytes, body: bytes, step: int
+) -> None:
+    async with connected() as client:
+        for start in range(0, len(request_bytes), step):
+            await client.send_all(request_bytes[start : start + step])
+            await trio.testing.wait_all_tasks_blocked()
+        answer = await heard(client)
+        assert statuses(answer) == [200]
+        assert answer.endswith(b"content-length: %d\r\n\r\n%s" % (len(body), body))
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\nbad header\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),  # TLS
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"GET /" + b"x" * 100_000, 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100_000, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 1_100_000, 413),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n200000\r\n" + b"x" * 0x200000, 413),
+    ],
+)
+@in_trio
+async def test_a_request_that_breaks_the_rules_is_answered_and_its_connection_closed(
+    head: bytes, status: int
+) -> None:
+    async with connected() as client:
+        await client.send_all(head)
+        assert statuses(await heard(client)) == [status]
+        assert await is_closed(client)
+
+
+@pytest.mark.parametrize(
+    ("start", "patience"),
+    [
+        (b"", http.IDLE_PATIENCE),
+        (b"G", http.REQUEST_PATIENCE),
+        (GET[:-2], http.REQUEST_PATIENCE),
+        (POST[:-1], http.REQUEST_PATIENCE),
+    ],
+)
+@in_trio
+async def test_a_client_that_stops_in_the_middle_is_dropped_in_time(start: bytes, patience: float) -> None:
+    async with connected() as client:
+        if start:
+            await client.send_all(start)
+        began = trio.current_time()
+        assert await client.receive_some() == b""
+        assert trio.current_time() - began == pytest.approx(patience)
+
+
+@in_trio
+async def test_a_client_that_sends_a_byte_now_and_then_is_dropped_in_the_same_time() -> None:
+    async with connected() as client:
+        with pytest.raises(trio.BrokenResourceError):
+            for byte in GET:
+                await client.send_all(bytes([byte]))
+                await trio.sleep(2)
+        assert trio.current_time() == pytest.approx(http.REQUEST_PATIENCE, abs=2.1)
+
+
+@in_trio
+async def test_a_client_that_does_not_read_its_answer_is_dropped() -> None:
+    closed = Closed()
+    async with connected(closed=closed, lockstep=True) as client:
+        await client.send_all(GET)
+        await trio.sleep(http.WRITE_PATIENCE + 1)
+        assert closed.connections == [1]
+
+
+@pytest.mark.parametrize("early", [b"", GET[:5]])
+@in_trio
+async def test_a_client_that_goes_away_cancels_the_work_that_is_done_for_it(early: bytes) -> None:
+    ended = trio.Event()
+
+    async def poll(_: Request) -> Response:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    closed = Closed()
+    async with connected(poll, closed) as client:
+        await client.send_all(GET)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not ended.is_set()
+        await client.aclose()
+        with trio.fail_after(1):
+            await ended.wait()
+    assert closed.connections == [1]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.2, 2.0], ids=["together", "during", "after"])
+@in_trio
+async def test_requests_in_a_row_are_answered_in_a_row(pause: float) -> None:
+    async def slow(request: Request) -> Response:
+        await trio.sleep(1)
+        return await echo(request)
+
+    async with connected(slow) as client:
+        await client.send_all(GET)
+        await trio.sleep(pause)
+        await client.send_all(POST + CHUNKED)
+        answers = await heard(client, 10)
+        assert statuses(answers) == [200] * 3
+        assert answers.index(b"GET /a") < answers.index(b"POST /b abc") < answers.index(b"POST /c ab")
+
+
+@in_trio
+async def test_a_client_that_waits_for_100_gets_it_once_and_then_its_answer() -> None:
+    async with connected() as client:
+        await client.send_all(POST[:-3].replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+        assert statuses(await heard(client)) == [100]
+        await client.send_all(b"abc")
+        assert statuses(await heard(client)) == [200]
+
+
+@in_trio
+async def test_a_connection_is_kept_and_has_a_number_of_its_own() -> None:
+    numbers = []
+
+    async def note(request: Request) -> Response:
+        numbers.append(request.connection)
+        return Response(200)
+
+    closed = Closed()
+    server = HttpServer(note, closed.connections.append)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(server.attend, theirs)
+            for _ in range(3):
+                await ours.send_all(GET)
+                assert statuses(await heard(ours)) == [200]
+            await ours.aclose()
+    assert numbers == [1, 1, 1, 2, 2, 2]
+    assert closed.connections == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "last", [GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), b"GET / HTTP/1.0\r\n\r\n"]
+)
+@in_trio
+async def test_a_connection_is_closed_where_the_client_wants_it(last: bytes) -> None:
+    async with connected() as client:
+        await client.send_all(last)
+        assert statuses(await heard(client)) == [200]
+        assert await is_closed(client)
+
+
+@in_trio
+async def test_not_modified_has_no_body_and_keeps_the_connection() -> None:
+    async def nothing_new(_: Request) -> Response:
+        return Response(304, b"not to be sent")
+
+    async with connected(nothing_new) as client:
+        for _ in range(2):
+            await client.send_all(GET)
+            assert re.fullmatch(rb"HTTP/1.1 304 [^\r]*\r\n\r\n", await heard(client))
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@in_trio
+async def test_an_answer_to_head_has_no_body_and_keeps_the_connection(status: int) -> None:
+    async def answer(_: Request) -> Response:
+        return Response(status, b"1234")
+
+    async with connected(answer) as client:
+        for _ in range(2):
+            await client.send_all(GET.replace(b"GET", b"HEAD"))
+            assert (await heard(client)).endswith(b"content-length: 4\r\n\r\n")
+
+
+@in_trio
+async def test_connections_beyond_the_limit_are_closed_and_the_others_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "CONNECTION_LIMIT", 1)
+    server = HttpServer(echo, Closed().connections.append)
+    async with trio.open_nursery() as nursery:
+        (first, one), (second, other) = trio.testing.memory_stream_pair(), trio.testing.memory_stream_pair()
+        nursery.start_soon(server.attend, one)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(server.attend, other)
+        assert await is_closed(second)
+        await first.send_all(GET)
+        assert statuses(await heard(first)) == [200]
+        await first.aclose()
+
+
+STARTS = (b"GET /", b"HEAD /", b"POST /", b"CONNECT x:1", b" HTTP/1.1\r\nHost: x\r\n", b" HTTP/1.0\r\n", b"\r\n")
+FIELDS = (b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"\r\n")
+OTHERS = (b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: a\r\n", b"3\r\n", b"abc", b"0\r\n", GET, POST)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.binary() | st.lists(st.sampled_from(STARTS + FIELDS + OTHERS)).map(b"".join), max_size=5),
+    st.sampled_from([200, 304, 404]),
+)
+@example([b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n"], 200)
+@example([b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n" + GET], 200)
+@example([GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n") * 2], 200)
+@in_trio
+async def test_any_bytes_are_answered_or_dropped_and_never_hurt_the_server(
+    pieces: list[bytes], status: int
+) -> None:
+    async def answer(request: Request) -> Response:
+        return Response(status if request.method in ("GET", "HEAD", "POST") else 405, b"text")
+
+    closed = Closed()
+    async with connected(answer, closed) as client:
+        try:
+            for piece in pieces:
+                await client.send_all(piece)
+                await trio.testing.wait_all_tasks_blocked()
+        except trio.BrokenResourceError:
+            pass
+        assert all(code in (100, status) or 400 <= code <= 501 for code in statuses(await heard(client)))
+    assert closed.connections == [1]

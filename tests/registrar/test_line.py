@@ -1,0 +1,167 @@
+"""The shims' lines, through real pipes: what is said, what is heard, and the end."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from shim.registrar.line import EXIT, Lines
+from shim.registrar.state import RELEASE_PATIENCE
+from tests.builders import QuietState, in_trio, make_binding, make_service
+
+
+class Shim:
+    """A shim's ends of its line; the registrar's are ``theirs``."""
+
+    def __init__(self) -> None:
+        lease_read, self.lease = os.pipe()
+        self.wake, wake_write = os.pipe()
+        os.set_blocking(self.wake, False)
+        self.theirs = (lease_read, wake_write)
+
+    def say(self, text: bytes) -> None:
+        os.write(self.lease, text)
+
+    def heard(self) -> bytes:
+        try:
+            return os.read(self.wake, 100)
+        except BlockingIOError:
+            return b""
+
+    def die(self) -> None:
+        os.close(self.lease)
+        os.close(self.wake)
+
+
+class Told:
+    """What Lines reported: (what, lease id)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+        self.lines = Lines(self._note("release"), self._note("orphan"), self._note("end"))
+
+    def _note(self, what: str):  # type: ignore[no-untyped-def]
+        return lambda lease_id: self.events.append((what, lease_id))
+
+    async def settle(self) -> list[tuple[str, int]]:
+        await trio.testing.wait_all_tasks_blocked()
+        events, self.events = self.events, []
+        return events
+
+
+def open_fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@asynccontextmanager
+async def running(lines: Lines) -> AsyncIterator[None]:
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lines.run)
+            yield
+            nursery.cancel_scope.cancel()
+    finally:
+        lines.close()
+
+
+@in_trio
+async def test_a_shim_says_release_or_orphan_and_its_end_is_heard_once() -> None:
+    told, shim, before = Told(), Shim(), open_fds()
+    async with running(told.lines):
+        told.lines.add(7, *shim.theirs)
+        shim.say(b"release\n")
+        assert await told.settle() == [("release", 7)]
+        shim.say(b"orphan\n")
+        assert await told.settle() == [("orphan", 7)]
+        shim.die()
+        assert await told.settle() == [("end", 7)]
+        assert await told.settle() == []
+        assert len(told.lines) == 0
+    assert open_fds() == before - 5  # both pipes, and the set that watched them
+
+
+@pytest.mark.parametrize("text", [b"x", b"\n", b"rele", b"\0\xff", b"RELEASE\n", b"x" * 60_000])
+@in_trio
+async def test_what_is_no_message_is_ignored_and_a_release_after_it_is_not(text: bytes) -> None:
+    told, shim = Told(), Shim()
+    async with running(told.lines):
+        told.lines.add(7, *shim.theirs)
+        shim.say(text)
+        assert await told.settle() == []
+        shim.say(b"release\n")
+        assert await told.settle() == [("release", 7)]
+        shim.die()
+        assert await told.settle() == [("end", 7)]
+
+
+@in_trio
+async def test_the_last_words_of_a_shim_are_heard_before_its_end() -> None:
+    told, shim = Told(), Shim()
+    async with running(told.lines):
+        told.lines.add(7, *shim.theirs)
+        shim.say(b"release\n")
+        shim.die()
+        assert await told.settle() == [("release", 7), ("end", 7)]
+
+
+@in_trio
+async def test_many_shims_are_told_apart_and_leave_nothing_open() -> None:
+    before = open_fds()
+    told, shims = Told(), [Shim() for _ in range(200)]
+    async with running(told.lines):
+        for number, shim in enumerate(shims):
+            told.lines.add(number, *shim.theirs)
+        for shim in shims[::2]:
+            shim.say(b"release\n")
+        assert sorted(await told.settle()) == [("release", number) for number in range(0, 200, 2)]
+        for shim in shims:
+            shim.die()
+        assert sorted(await told.settle()) == [("end", number) for number in range(200)]
+    assert open_fds() == before
+
+
+@in_trio
+async def test_what_is_said_to_a_shim_arrives_and_to_a_dead_or_deaf_one_does_no_harm() -> None:
+    told, shim, dead = Told(), Shim(), Shim()
+    told.lines.add(1, *shim.theirs)
+    told.lines.add(2, *dead.theirs)
+    dead.die()
+    for lease_id in (1, 2, 3):
+        told.lines.say(lease_id, EXIT)
+    assert shim.heard() == EXIT
+    for _ in range(20_000):  # more than a pipe takes
+        told.lines.say(1, EXIT)
+    told.lines.close()
+    shim.die()
+
+
+@pytest.mark.parametrize(
+    ("envoy", "after"), [(False, 1.0), (True, RELEASE_PATIENCE)], ids=["no envoy", "an envoy that sleeps"]
+)
+@in_trio
+async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(envoy: bool, after: float) -> None:
+    """Without an Envoy: as soon as one that was there before the registrar would have come back."""
+    state, shim = QuietState(), Shim()
+    async with running(state.lines):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(state.keep_time)
+            lease_id = state.admit(os.getpid(), make_binding(), *shim.theirs)
+            assert lease_id is not None
+            lease = state.registry.get(lease_id)
+            assert lease is not None
+            state.label(lease, make_service())
+            if envoy:
+                state.poll("sleeper", "", 1)
+            began = trio.current_time()
+            shim.say(b"release\n")
+            await trio.testing.wait_all_tasks_blocked()
+            while not (heard := shim.heard()):
+                await state.changed.wait()
+            assert (heard, trio.current_time() - began) == (EXIT, pytest.approx(after, abs=0.01))
+            shim.die()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(state.registry) == 0
+            nursery.cancel_scope.cancel()
