@@ -43,6 +43,7 @@ class Subscription:
         self.nacked = False
         self.retry_at = 0.0
         self._attempts = 0
+        self._retry = 0
         self._served = ""
         self._served_sequence = -1
         self._judged = True
@@ -58,7 +59,7 @@ class Subscription:
             else:
                 self.nacked = True
                 self._attempts += 1
-                self.retry_at = now + min(RETRY_FIRST * 2 ** (self._attempts - 1), RETRY_LAST)
+                self.retry_at = now + min(RETRY_FIRST * 2 ** min(self._attempts - 1, 8), RETRY_LAST)
         if not self.nacked and _base(version) == current:
             self._accept(sequence)
 
@@ -76,7 +77,9 @@ class Subscription:
         if self.nacked:
             if self._served_sequence == sequence and now < self.retry_at:
                 return Hold(self.retry_at)
-            return Reply(f"{current}~{self._attempts}")
+            # Never used before, by us or by a predecessor: clocks that count from boot outlive both.
+            self._retry = max(self._retry + 1, int(now * 1000))
+            return Reply(f"{current}~{self._retry:x}")
         if _base(self.version) == current:
             # Also where the content went and came back while the poll was held.
             self._accept(sequence)

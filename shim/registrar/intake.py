@@ -72,19 +72,25 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
 async def serve(sock: socket.socket, state: State) -> None:
     """Accept for ever.  ``sock`` was listening before /proc was searched, so that no shim is missed."""
     limit = trio.CapacityLimiter(CONNECTION_LIMIT)
-    listener = trio.socket.from_stdlib_socket(sock)
-    async with trio.open_nursery() as nursery:
-        while True:
-            await limit.acquire_on_behalf_of(token := object())
-            try:
-                connection, _ = await listener.accept()
-            except OSError as error:
-                limit.release_on_behalf_of(token)
-                # Out of descriptors, say: what is queued waits in the backlog.
-                log.error("accept on the registration socket: %s", error)
-                await trio.sleep(0.1)
-                continue
-            nursery.start_soon(_attend, connection, state, limit, token)
+    with trio.socket.from_stdlib_socket(sock) as listener:
+        async with trio.open_nursery() as nursery:
+            await _accept(listener, state, limit, nursery)
+
+
+async def _accept(
+    listener: trio.socket.SocketType, state: State, limit: trio.CapacityLimiter, nursery: trio.Nursery
+) -> None:
+    while True:
+        await limit.acquire_on_behalf_of(token := object())
+        try:
+            connection, _ = await listener.accept()
+        except OSError as error:
+            limit.release_on_behalf_of(token)
+            # Out of descriptors, say: what is queued waits in the backlog.
+            log.error("accept on the registration socket: %s", error)
+            await trio.sleep(0.1)
+            continue
+        nursery.start_soon(_attend, connection, state, limit, token)
 
 
 async def _attend(

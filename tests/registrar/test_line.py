@@ -1,7 +1,7 @@
 """The shims' lines, through real pipes: what is said, what is heard, and the end."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -43,7 +43,7 @@ class Told:
         self.events: list[tuple[str, int]] = []
         self.lines = Lines(self._note("release"), self._note("orphan"), self._note("end"))
 
-    def _note(self, what: str):  # type: ignore[no-untyped-def]
+    def _note(self, what: str) -> Callable[[int], None]:
         return lambda lease_id: self.events.append((what, lease_id))
 
     async def settle(self) -> list[tuple[str, int]]:
