@@ -1,9 +1,9 @@
-"""Values for tests, with a default for everything but the field under test; and a clock that costs no time."""
+"""Values for tests, with a default for all but the field under test; and a clock that costs no time."""
 
 import functools
 import json
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec
 
 import trio
@@ -37,7 +37,9 @@ def make_binding(
 def make_flags(binding: Binding | None = None) -> list[str]:
     """docker-proxy's flags for a binding, as dockerd writes them."""
     (proto, host_ip, host_port), (ip, port) = binding or make_binding()
-    words = f"-proto {proto} -host-ip {host_ip} -host-port {host_port} -container-ip {ip} -container-port {port}"
+    words = (
+        f"-proto {proto} -host-ip {host_ip} -host-port {host_port} -container-ip {ip} -container-port {port}"
+    )
     return words.split()
 
 
@@ -70,14 +72,14 @@ def make_container(
     ips: tuple[str, ...] = ("172.17.0.2",),
     ports: tuple[tuple[str, int], ...] = (("tcp", 8080),),
     id: str = "0123456789abcdef",
-    **labels: str,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """One element of Docker's ``GET /containers/json``.  ``_`` in a label's name stands for a dot."""
+    """One element of Docker's ``GET /containers/json``."""
     return {
         "Id": id,
         "Names": [f"/{name}"],
         "Image": "shop/web:1",
-        "Labels": {key.replace("_", "."): value for key, value in labels.items()},
+        "Labels": dict(labels or {}),
         "Ports": [
             {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": port, "Type": proto} for proto, port in ports
         ],

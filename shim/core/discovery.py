@@ -51,6 +51,7 @@ class Subscription:
     def request(self, version: str, current: str, sequence: int, now: float) -> None:
         """A poll came, naming ``version``, while our content is ``current`` as of ``sequence``."""
         self.version = version
+        self._retry = max(self._retry, _retry_of(version))
         if not self._judged:
             self._judged = True
             self.processed_sequence = self._served_sequence
@@ -93,6 +94,13 @@ class Subscription:
 
 def _base(version: str) -> str:
     return version.partition("~")[0]
+
+
+def _retry_of(version: str) -> int:
+    try:
+        return int(version.partition("~")[2][:16], 16)
+    except ValueError:
+        return 0
 
 
 class Session:

@@ -45,12 +45,12 @@ def service_of(container: Mapping[str, Any], default_mode: str) -> Service:
             environment = labels.get("com.docker.compose.project", "")
     mode, problem = _mode(labels.get("ProxyMode", ""), default_mode)
     return Service(
-        name=service or printable(name) or identity[:12] or "unknown",
+        name=service or printable(name) or printable(identity[:12]) or "unknown",
         environment=printable(environment),
         mode=mode,
         container=printable(name),
         image=printable(str(container.get("Image") or "")),
-        container_id=identity[:12],
+        container_id=printable(identity[:12]),
         problem=problem,
     )
 
@@ -80,9 +80,9 @@ def published_by(container: Mapping[str, Any]) -> set[tuple[str, int]]:
     """Every (protocol, host port) that Docker says a container publishes."""
     ports = container.get("Ports")
     return {
-        (str(port.get("Type")), int(port["PublicPort"]))
+        (str(port.get("Type")), port["PublicPort"])
         for port in (ports if isinstance(ports, list) else [])
-        if isinstance(port, Mapping) and isinstance(port.get("PublicPort"), int)
+        if isinstance(port, Mapping) and type(port.get("PublicPort")) is int
     }
 
 

@@ -13,6 +13,7 @@ Where two live leases name one address (a shim that outlived its dockerd beside 
 newest is served; the older one is served again should it be the survivor.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
@@ -108,6 +109,7 @@ class Registry:
         self._unlabelled: dict[str, Unlabelled] = {}
         self._users: dict[str, set[int]] = {}  # cluster -> leases
         self._backends: dict[str, tuple[Backend, bool]] = {}  # cluster -> what it stands for
+        self._abandoned: dict[Address, list[tuple[str, Lease]]] = {}
         self._cluster_sequence: dict[str, int] = {}
         # What waits for Envoy or for time; everything else is settled.
         self._staged: dict[int, Lease] = {}
@@ -256,10 +258,8 @@ class Registry:
     def _stage(self, lease: Lease, now: float) -> None:
         assert lease.service is not None
         http = lease.service.mode == "http"
-        old = lease.cluster
+        self._abandon_cluster(lease)
         lease.cluster = self._claim_cluster(lease, http)
-        if old and old != lease.cluster:
-            self._leave_cluster(old, lease, now)
         lease.enter(Stage.STAGED, now)
         self._staged[lease.id] = lease
 
@@ -271,13 +271,12 @@ class Registry:
         lease.listener_sequence = self.listeners.sequence
         self._leaving.pop(address, None)
         lease.enter(Stage.LISTED, now)
+        self._leave_abandoned(address, now)
 
     def _unstage(self, lease: Lease, now: float) -> None:
         """A newer lease takes the address over; its listener will replace ours."""
         self._staged.pop(lease.id, None)
-        if lease.cluster:
-            self._leave_cluster(lease.cluster, lease, now)
-            lease.cluster = ""
+        self._abandon_cluster(lease)
         lease.enter(Stage.PENDING, now)
 
     def _withdraw(self, lease: Lease, now: float) -> None:
@@ -290,9 +289,9 @@ class Registry:
         if not heirs and self.listeners.remove(str(address)):
             self._leaving[address] = (self.listeners.sequence, now)
         lease.listener_sequence = self.listeners.sequence
-        if lease.cluster:
-            self._leave_cluster(lease.cluster, lease, now)
-            lease.cluster = ""
+        self._abandon_cluster(lease)
+        if not heirs:
+            self._leave_abandoned(address, now)
         lease.enter(Stage.RELEASING, now)
         self._releasing[lease.id] = lease
 
@@ -313,11 +312,21 @@ class Registry:
         self._users.setdefault(name, set()).add(lease.id)
         return name
 
-    def _leave_cluster(self, name: str, lease: Lease, now: float) -> None:
-        users = self._users[name]
-        users.discard(lease.id)
-        if not users:
-            self._retired[name] = (self.listeners.sequence, now)
+    def _abandon_cluster(self, lease: Lease) -> None:
+        """The lease needs its cluster no more; a listener that is still out may, until it is replaced."""
+        if lease.cluster:
+            self._abandoned.setdefault(lease.binding.address, []).append((lease.cluster, lease))
+            lease.cluster = ""
+
+    def _leave_abandoned(self, address: Address, now: float) -> None:
+        """The listener of ``address`` was replaced or taken out: what it led to may go after it."""
+        for name, lease in self._abandoned.pop(address, ()):
+            if lease.cluster == name or name not in self._users:
+                continue
+            users = self._users[name]
+            users.discard(lease.id)
+            if not users:
+                self._retired[name] = (self.listeners.sequence, now)
 
     def _drop_cluster(self, name: str) -> None:
         del self._retired[name], self._users[name], self._backends[name], self._cluster_sequence[name]
@@ -332,7 +341,11 @@ def cluster_names(service: Service, binding: Binding) -> Iterable[str]:
     parts = [stat_name(service.name), stat_name(service.environment), str(binding.address.port)]
     plain = "-".join(part for part in parts if part)
     yield plain
-    yield f"{plain}-{stat_name(binding.backend.ip)}-{binding.backend.port}"
+    longer = f"{plain}-{stat_name(binding.backend.ip)}-{binding.backend.port}"
+    yield longer
+    # Somebody else's plain name may look just like that.
+    for number in itertools.count(2):
+        yield f"{longer}-{number}"
 
 
 def overlap(one: Address, other: Address) -> bool:

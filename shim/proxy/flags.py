@@ -50,7 +50,7 @@ def parse_flags(args: list[str]) -> "tuple[str, str, int, str, int, bool]":
             raise FlagError(f"unexpected argument {word!r}: docker-proxy takes flags only")
         name, equals, value = name.partition("=")
         if name not in _FLAGS:
-            raise FlagError(f"flag provided but not defined: -{name}")
+            raise FlagError(f"flag provided but not defined: -{name if name.isprintable() else repr(name)}")
         if _FLAGS[name]:
             value = value if equals else "true"
             if value not in _BOOLEANS:
@@ -75,7 +75,7 @@ def _address(name: str, values: "dict[str, str]") -> str:
     for family in (_socket.AF_INET, _socket.AF_INET6):
         try:
             return _socket.inet_ntop(family, _socket.inet_pton(family, text))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL, or what is no text
             pass
     raise FlagError(f"invalid value {text!r} for flag -{name}: not an IP address")
 

@@ -1,7 +1,9 @@
 """The configuration: a YAML file, overridden by the environment, checked as a whole before use."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -71,7 +73,8 @@ def load(file: str | None, environ: Mapping[str, str]) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:
+        # Not only YAMLError: its constructors let out whatever they trip over (`!!int ''`: IndexError).
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     settings = _section(document, _KEYS, str(path), "")
     for variable, key in _VARIABLES.items():
@@ -87,14 +90,27 @@ def _section(
         return {}
     if not isinstance(document, dict):
         raise ConfigError(
-            f"{where}: {prefix.rstrip('.') or 'the whole'}: must be a mapping, not {document!r:.80}"
+            f"{where}: {prefix.rstrip('.') or 'the whole'}: must be a mapping, not {_shown(document)}"
         )
     found = {}
     for key, value in document.items():
         if key not in keys:
-            raise ConfigError(f"{where}: unknown key {prefix}{key!s:.80} (known: {', '.join(sorted(keys))})")
+            raise ConfigError(f"{where}: unknown key {prefix}{_key(key)} (known: {', '.join(sorted(keys))})")
         found[key] = _checked(keys[key], value, where, prefix + key)
     return found
+
+
+def _key(key: object) -> str:
+    return key[:80] if isinstance(key, str) and key.isprintable() else _shown(key)
+
+
+def _shown(value: object) -> str:
+    """A value on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "(a number too long to be shown)"
+    return text[:120]
 
 
 def _checked(parse: Callable[[Any], Any], value: object, where: str, key: str) -> Any:
@@ -103,7 +119,7 @@ def _checked(parse: Callable[[Any], Any], value: object, where: str, key: str) -
     except _Nested as error:
         raise ConfigError(f"{where}: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{where}: {key}: {value!r:.120} {error}") from None
+        raise ConfigError(f"{where}: {key}: {_shown(value)} {error}") from None
 
 
 def _text(value: object) -> str:
@@ -139,14 +155,26 @@ def _number(low: float, high: float, kind: type = float) -> Callable[[object], A
     return parse
 
 
+# Labels of at most 63 characters, as a resolver takes them; an IPv4 address is of the same form.
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,32}\.?")
+
+
+def _is_ip6(text: str) -> bool:
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
+
+
 def host_and_port(value: object) -> Endpoint:
     """``host:port`` or ``[v6]:port``.  Raises ValueError."""
     text = _text(value)
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
-    good_host = host and not any(c.isspace() or c in "/@[]" for c in host) and (bracketed or ":" not in host)
-    if not (colon and good_host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+    good_host = _is_ip6(host) if bracketed else _HOST_NAME.fullmatch(host) is not None
+    good_port = port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536
+    if not (colon and good_host and good_port):
         raise ValueError("must be HOST:PORT with a port from 1 to 65535 (an IPv6 host in brackets)")
     return Endpoint(host, int(port))
 
@@ -178,10 +206,16 @@ def _url(schemes: tuple[str, ...], default_port: int) -> Callable[[object], tupl
             port = url.port or default_port
         except ValueError as error:
             raise ValueError(f"is not a URL: {error}") from None
-        clean = not (url.query or url.fragment or url.username) and not any(c.isspace() for c in text)
-        if url.scheme not in schemes or not url.hostname or not clean:
+        name = url.hostname or ""
+        good_host = _is_ip6(name) if ":" in name else _HOST_NAME.fullmatch(name) is not None
+        clean = (
+            good_host
+            and not (url.query or url.fragment or url.username)
+            and not any(c.isspace() for c in text)
+        )
+        if url.scheme not in schemes or not clean:
             raise ValueError(f"must be a URL like {schemes[0]}://host:{default_port}")
-        return Endpoint(url.hostname, port), url.path
+        return Endpoint(name, port), url.path
 
     return parse
 

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import trio
 
+from shim.core.binding import Service
 from shim.core.labels import addresses_of, published_by, service_of
-from shim.core.registry import Unlabelled
+from shim.core.registry import Lease, Unlabelled
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
@@ -29,6 +30,7 @@ RETURN_LOOK = 0.05
 ASK_AFTER = (0.5, 2.0, 5.0, math.inf)
 # One event is far smaller; what is larger is none.
 EVENT_LIMIT = 1 << 20
+ID_LIMIT = 128
 
 Container = Mapping[str, Any]
 
@@ -190,7 +192,12 @@ class Docker:
 
     async def _list(self, ids: list[str] | None) -> list[Container]:
         params = {"filters": json.dumps({"id": ids})} if ids else {}
-        response = await self._client.get("/containers/json", params=params)
+        try:
+            # httpx's own limit is for each part of an answer, and there may be many.
+            with trio.fail_after(CALL_PATIENCE):
+                response = await self._client.get("/containers/json", params=params)
+        except trio.TooSlowError:
+            raise Nonsense(f"/containers/json did not answer within {CALL_PATIENCE:g} s") from None
         try:
             containers = response.json()
         except (ValueError, RecursionError):
@@ -202,6 +209,7 @@ class Docker:
     def _apply(self, containers: list[Container]) -> None:
         """Label the leases of these running containers."""
         state = self._state
+        labelled: list[tuple[Lease, Service]] = []
         missing = False
         for container in containers:
             published = published_by(container)
@@ -212,10 +220,13 @@ class Docker:
                 if (lease.binding.address.proto, lease.binding.address.port) in published
             ]
             service = service_of(container, state.default_mode)
-            for lease in leases:
-                state.label(lease, service)
+            labelled += [(lease, service) for lease in leases]
             known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known
+        # Oldest first, whatever order Docker names them in: of several that could have a name the first
+        # gets it, and after a restart it must be the same one.
+        for lease, service in sorted(labelled, key=lambda pair: (pair[0].order, pair[0].id)):
+            state.label(lease, service)
         if missing:
             state.search_again(lambda: self._apply(containers))
 
@@ -245,7 +256,9 @@ def _started_container(line: bytes) -> str:
         action = event["Action"]
     except (ValueError, LookupError, TypeError, RecursionError):
         raise Nonsense(f"not an event: {line[:80]!r}") from None
-    return identity if action == "start" and isinstance(identity, str) else ""
+    if not isinstance(identity, str) or len(identity) > ID_LIMIT:
+        raise Nonsense(f"not a container's id: {identity!r:.80}")
+    return identity if action == "start" else ""
 
 
 def _reason(error: Exception) -> str:

@@ -88,7 +88,7 @@ class _Connection:
             response = await self._answer(request)
             if response is None:
                 return
-            await self._send(response)
+            await self._send(response, body=request.method != "HEAD")
             if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
                 return
             self._h11.start_next_cycle()
@@ -141,14 +141,14 @@ class _Connection:
             nursery.cancel_scope.cancel()
         return response
 
-    async def _send(self, response: Response) -> None:
+    async def _send(self, response: Response, body: bool = True) -> None:
         headers = [("content-type", response.content_type), ("content-length", str(len(response.body)))]
         if response.status == 304:
             headers = []
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         await self._write(h11.Response(status_code=response.status, headers=headers))
-        if response.body and response.status != 304:
+        if body and response.body and response.status != 304:
             await self._write(h11.Data(data=response.body))
         await self._write(h11.EndOfMessage())
 

@@ -5,6 +5,7 @@ process id and the flags (from `resync`, for another process), or ``claim`` and 
 bind: will Envoy let go?").  Pipes come along as SCM_RIGHTS.
 """
 
+import fcntl
 import logging
 import os
 import socket
@@ -99,21 +100,11 @@ async def _attend(
     fds: list[int] = []
     try:
         with connection:
-            pid, uid = _peer(connection)
-            with trio.move_on_after(MESSAGE_PATIENCE) as patience:
-                line = await _receive(connection, fds)
-            if patience.cancelled_caught:
-                raise Refused("no message came in time")
-            if uid not in (0, os.geteuid()):
-                raise Refused(f"user {uid} may not register ports: only root and the registrar's own user")
-            answer = await _follow(line.decode("utf-8", "replace").split("\0"), pid, fds, state)
-            if answer:
+            answer = await _answer(connection, fds, state)
+            with trio.move_on_after(MESSAGE_PATIENCE):
                 await connection.send(answer)
-    except Refused as error:
-        log.warning("registration refused (process %d, user %d): %s", pid, uid, error)
-        with trio.move_on_after(MESSAGE_PATIENCE):
-            await _say(connection, f"refused {error}\n".encode())
     except OSError as error:
+        # A shim does not wait for its answer.
         log.debug("registration connection: %s", error)
     finally:
         for fd in fds:
@@ -121,11 +112,19 @@ async def _attend(
         limit.release_on_behalf_of(token)
 
 
-async def _say(connection: trio.socket.SocketType, text: bytes) -> None:
+async def _answer(connection: trio.socket.SocketType, fds: list[int], state: State) -> bytes:
+    pid, uid = _peer(connection)
     try:
-        await connection.send(text)
-    except OSError:
-        pass
+        if uid not in (0, os.geteuid()):
+            raise Refused(f"user {uid} may not register ports: only root and the registrar's own user")
+        with trio.move_on_after(MESSAGE_PATIENCE) as patience:
+            line = await _receive(connection, fds)
+        if patience.cancelled_caught:
+            raise Refused("no message came in time")
+        return await _follow(line.decode("utf-8", "replace").split("\0"), pid, fds, state)
+    except Refused as error:
+        log.warning("registration refused (process %d, user %d): %s", pid, uid, error)
+        return f"refused {error}\n".encode()
 
 
 def _peer(connection: trio.socket.SocketType) -> tuple[int, int]:
@@ -166,8 +165,13 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> b
     if verb == "claim":
         freed = await state.wait_until_free(binding.address, PORT_PATIENCE)
         return b"free\n" if freed else b"taken\n"
-    if len(fds) < 2 or not all(stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in fds[:2]):
-        raise Refused("a registration comes with the shim's two pipes")
+    if len(fds) < 2 or not (_is_pipe(fds[0], os.O_RDONLY) and _is_pipe(fds[1], os.O_WRONLY)):
+        raise Refused("a registration comes with the shim's two pipes: one to read from, one to write to")
     lease_fd, wake_fd = fds[:2]
     del fds[:2]
     return b"ok\n" if state.admit(pid, binding, lease_fd, wake_fd) else b"known\n"
+
+
+def _is_pipe(fd: int, wanted: int) -> bool:
+    mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+    return stat.S_ISFIFO(os.fstat(fd).st_mode) and mode in (wanted, os.O_RDWR)

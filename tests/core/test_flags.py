@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from shim.core.binding import Address, Backend, Binding, binding_from_flags
 from shim.proxy.flags import FlagError, format_address, parse_flags
+from tests.builders import make_binding, make_flags
 
-FULL = "-proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 172.17.0.2 -container-port 8080".split()
+FULL = make_flags(make_binding(port=80, backend_port=8080))
+YES, NO = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 PARSED = ("tcp", "0.0.0.0", 80, "172.17.0.2", 8080, False)
-PORTS = "-host-port 80 -container-port 8080".split()
+PORTS = ["-host-port", "80", "-container-port", "8080"]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,7 @@ PORTS = "-host-port 80 -container-port 8080".split()
         ([*FULL, "-use-listen-fd"], (*PARSED[:5], True)),
         ([word.replace("-", "--", 1) if word[0] == "-" else word for word in FULL], PARSED),
         (
-            "-proto=udp --host-ip=:: -host-port=1 --container-ip=fd00::2 -container-port=65535".split(),
+            ["-proto=udp", "--host-ip=::", "-host-port=1", "--container-ip=fd00::2", "-container-port=65535"],
             ("udp", "::", 1, "fd00::2", 65535, False),
         ),
         (PORTS, ("tcp", "0.0.0.0", 80, "0.0.0.0", 8080, False)),
@@ -34,8 +36,8 @@ PORTS = "-host-port 80 -container-port 8080".split()
         ([*FULL, "--version=false"], PARSED),
         ([*FULL, "-host-ip", "0:0::0"], ("tcp", "::", *PARSED[2:])),
         ([*FULL, "-host-port", "00080"], PARSED),
-        *[([*FULL, f"-use-listen-fd={yes}"], (*PARSED[:5], True)) for yes in "1 t T true TRUE True".split()],
-        *[([*FULL, f"-use-listen-fd={no}"], PARSED) for no in "0 f F false FALSE False".split()],
+        *[([*FULL, f"-use-listen-fd={yes}"], (*PARSED[:5], True)) for yes in YES],
+        *[([*FULL, f"-use-listen-fd={no}"], PARSED) for no in NO],
     ],
 )
 def test_what_go_accepts_is_read_as_go_reads_it(words: list[str], parsed: tuple[object, ...]) -> None:
@@ -67,7 +69,10 @@ def test_what_go_accepts_is_read_as_go_reads_it(words: list[str], parsed: tuple[
         ],
         ([*FULL, "-host-port="], "flag is missing: -host-port"),
         *[
-            ([*FULL, f"-container-ip={ip}"], f"invalid value {ip!r} for flag -container-ip: not an IP address")
+            (
+                [*FULL, f"-container-ip={ip}"],
+                f"invalid value {ip!r} for flag -container-ip: not an IP address",
+            )
             for ip in ("", "localhost", "1.2.3", "1.2.3.256", "::g", "[::1]", "fe80::1%eth0", "1.2.3.4 ")
         ],
     ],
@@ -89,7 +94,9 @@ def test_only_tcp_and_udp_make_a_binding(proto: str) -> None:
 NAMES = ("proto", "host-ip", "host-port", "container-ip", "container-port", "use-listen-fd", "v")
 WORDS = st.one_of(
     st.sampled_from([*FULL, "-host-ip", "-use-listen-fd", "=", "::"]),
-    st.builds("{}{}{}{}".format, st.sampled_from(["-", "--", ""]), st.sampled_from(NAMES), st.just("="), st.text()),
+    st.builds(
+        "{}{}{}{}".format, st.sampled_from(["-", "--", ""]), st.sampled_from(NAMES), st.just("="), st.text()
+    ),
     st.text(st.characters()),  # lone surrogates too: they stand for bytes that are no UTF-8
 )
 

@@ -21,7 +21,7 @@ from shim.core.labels import (
 )
 from tests.builders import make_backend, make_container
 
-COMPOSE = {"com_docker_compose_service": "api", "com_docker_compose_project": "shop"}
+COMPOSE = {"com.docker.compose.service": "api", "com.docker.compose.project": "shop"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -41,7 +41,7 @@ TEXTS = st.text(st.characters())
         ({**COMPOSE, "EnvironmentName": "dev"}, "api", "dev"),
         ({**COMPOSE, "ServiceName": "web"}, "web", ""),  # the project belongs to Compose's name only
         ({**COMPOSE, "ServiceName": "web", "EnvironmentName": "dev"}, "web", "dev"),
-        ({"com_docker_compose_project": "shop"}, "web-1", ""),
+        ({"com.docker.compose.project": "shop"}, "web-1", ""),
         ({"ServiceName": ""}, "web-1", ""),
         ({"ServiceName": " \n\t\u2028\0"}, "web-1", ""),  # nothing left once it is cleaned
         ({**COMPOSE, "ServiceName": "\x7f"}, "api", "shop"),
@@ -58,7 +58,7 @@ TEXTS = st.text(st.characters())
 def test_a_name_comes_from_our_label_then_compose_then_the_container(
     labels: dict[str, str], name: str, environment: str
 ) -> None:
-    service = service_of(make_container(**labels), "http")
+    service = service_of(make_container(labels=labels), "http")
     assert (service.name, service.environment, service.container) == (name, environment, "web-1")
 
 
@@ -81,7 +81,7 @@ def test_an_unknown_mode_is_served_as_http_and_complained_of_in_a_line(
     label: str | None, default: str, mode: str, complains: bool
 ) -> None:
     labels = {} if label is None else {"ProxyMode": label}
-    service = service_of(make_container(**labels), default)
+    service = service_of(make_container(labels=labels), default)
     assert service.mode == mode
     assert bool(service.problem) is complains
     assert len(service.problem) < 300 and service.problem.isprintable()
@@ -110,12 +110,14 @@ def test_where_docker_says_too_little_there_is_a_name_all_the_same(
 
 
 def test_a_service_keeps_dockers_own_names_beside_its_own() -> None:
-    service = service_of(make_container(name="shop-web-1", ServiceName="web", id="ab" * 32), "tcp")
+    service = service_of(make_container("shop-web-1", id="ab" * 32, labels={"ServiceName": "web"}), "tcp")
     assert service == Service("web", "", "tcp", "shop-web-1", "shop/web:1", "abababababab")
 
 
 def test_no_other_label_leaves_the_machine() -> None:
-    service = service_of(make_container(secret="hunter2", password="hunter2"), "http")
+    service = service_of(
+        make_container(labels={"secret": "hunter2", "com.example.password": "hunter2"}), "http"
+    )
     assert "hunter2" not in repr(service)
 
 
@@ -137,7 +139,7 @@ def test_any_json_gives_a_service_that_can_be_used_as_it_is(container: dict[str,
 
 @given(st.dictionaries(st.sampled_from(["ServiceName", "EnvironmentName", "ProxyMode"]), TEXTS))
 def test_any_labels_give_short_printable_names(labels: dict[str, str]) -> None:
-    service = service_of(make_container(**labels), "tcp")
+    service = service_of(make_container(labels=labels), "tcp")
     for text in (service.name, service.environment):
         assert len(text) <= NAME_LIMIT and text.isprintable()
 
@@ -158,7 +160,11 @@ def test_printable_is_idempotent_and_a_stat_name_has_nothing_that_prometheus_dis
         (make_container(ips=("172.17.0.2", "10.0.0.2")), {"172.17.0.2", "10.0.0.2"}),
         (make_container(ips=("",)), set()),
         (
-            {"NetworkSettings": {"Networks": {"a": {"IPAddress": "1.2.3.4", "GlobalIPv6Address": "fd00::2"}}}},
+            {
+                "NetworkSettings": {
+                    "Networks": {"a": {"IPAddress": "1.2.3.4", "GlobalIPv6Address": "fd00::2"}}
+                }
+            },
             {"1.2.3.4", "fd00::2"},
         ),
         ({"NetworkSettings": {"Networks": {"a": None, "b": 7, "c": {"IPAddress": ["x"]}}}}, set()),

@@ -32,17 +32,17 @@ class Envoy:
         self.host, self.node = host, node
         self.clusters, self.listeners = ModelEnvoy(), ModelEnvoy()
         self.bad: set[str] = set()
-        self._ask(Session.__name__)
+        self._session()
 
-    def _ask(self, _: str) -> Session:
+    def _session(self) -> Session:
         return self.host.sessions.poll(self.node, "", ord(self.node), self.host.now)
 
     def poll_clusters(self) -> bool:
-        session = self._ask("clusters")
+        session = self._session()
         return self._poll(session.clusters, self.clusters, self.host.registry.clusters)
 
     def poll_listeners(self) -> bool:
-        session = self._ask("listeners")
+        session = self._session()
         if not self.clusters.version:
             return False
         return self._poll(session.listeners, self.listeners, self.host.registry.listeners)
@@ -126,7 +126,8 @@ class World(RuleBasedStateMachine):
 
     def poll_all(self) -> None:
         for _ in range(100):
-            if not any([envoy.poll_clusters() | envoy.poll_listeners() for envoy in self.envoys.values()]):
+            answered = [envoy.poll_clusters() | envoy.poll_listeners() for envoy in self.envoys.values()]
+            if not any(answered):
                 return
         raise AssertionError("Envoys are answered without end")
 

@@ -23,7 +23,12 @@ TEXTS = st.text(st.characters())
 SERVICES = st.builds(Service, TEXTS, TEXTS, st.sampled_from(["http", "tcp"]), TEXTS, TEXTS)
 BINDINGS = st.builds(
     Binding,
-    st.builds(Address, st.just("tcp"), st.sampled_from(["0.0.0.0", "::", "127.0.0.1", "fd00::1"]), st.integers(1, 65535)),
+    st.builds(
+        Address,
+        st.just("tcp"),
+        st.sampled_from(["0.0.0.0", "::", "127.0.0.1", "fd00::1"]),
+        st.integers(1, 65535),
+    ),
     st.builds(Backend, st.ip_addresses().map(str), st.integers(1, 65535)),
 )
 

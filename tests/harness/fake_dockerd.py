@@ -1,10 +1,10 @@
 """A dockerd's two API calls on a real Unix socket, that can be told to misbehave.
 
-    fake = FakeDockerd(path)
-    nursery.start_soon(fake.serve)          # or: await nursery.start(fake.serve)
-    fake.containers.append({...})           # what a good /containers/json says
-    fake.on_list = hang                     # and from now on does not
-    await fake.start(container)             # adds it, and emits its start event
+fake = FakeDockerd(path)
+nursery.start_soon(fake.serve)          # or: await nursery.start(fake.serve)
+fake.containers.append({...})           # what a good /containers/json says
+fake.on_list = hang                     # and from now on does not
+await fake.start(container)             # adds it, and emits its start event
 """
 
 import json

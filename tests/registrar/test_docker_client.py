@@ -16,7 +16,10 @@ from tests.builders import QuietState, in_trio, make_binding, make_container, ma
 from tests.harness import fake_dockerd as fakes
 from tests.harness.fake_dockerd import OK, Behaviour, FakeDockerd, body, chunk, raw, start_event, then_hang
 
-WEB = make_container(ServiceName="web")
+# httpx leaves its inner generators to the garbage collector wherever a body is not read to its end.
+pytestmark = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
+
+WEB = make_container(labels={"ServiceName": "web"})
 EVENTS = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -114,7 +117,7 @@ async def test_an_event_that_comes_before_the_list_is_answered_is_not_lost(tmp_p
 
         host.dockerd.on_list = slow
         host.lease()
-        await until(lambda: host.dockerd.subscribers())
+        await until(host.dockerd.subscribers)
         await host.dockerd.start(WEB)
         held.set()
         await until(lambda: host.names() == ["web"], 0.1)
@@ -167,7 +170,7 @@ async def test_a_list_that_is_none_is_an_error_and_the_next_good_one_is_used(
         assert len(host.state.docker_error) < 300
         host.dockerd.on_list = None
         await until(lambda: host.names() == ["web"], docker.CALL_PATIENCE + docker.RETRY_LAST + 0.1)
-        assert host.state.docker_reachable and not host.state.docker_error
+        assert host.state.docker_error == ""
 
 
 HUGE_ID = start_event("f" * 70_000)  # longer than any URL may be
@@ -260,11 +263,13 @@ async def test_a_lease_is_not_named_after_a_container_that_does_not_publish_it(t
 
 
 @in_trio
-async def test_the_ports_of_one_container_get_their_names_in_the_same_order_every_time(tmp_path: Path) -> None:
+async def test_the_ports_of_one_container_get_their_names_in_the_same_order_every_time(
+    tmp_path: Path,
+) -> None:
     """Of a container with many addresses, the first takes the short name: after a restart, the same one."""
     async with world(tmp_path) as host:
         ips = tuple(f"10.0.{n}.2" for n in range(8))
-        host.dockerd.containers.append(make_container(ips=ips, ServiceName="web"))
+        host.dockerd.containers.append(make_container(ips=ips, labels={"ServiceName": "web"}))
         for n, ip in enumerate(ips):
             host.lease(ip=f"127.0.0.{n}", backend_ip=ip)
         await until(lambda: host.state.settled)

@@ -1,4 +1,4 @@
-"""The registration socket, as a real one: who gets in, what is refused with which words, and what stays open."""
+"""The registration socket, a real one: who gets in, what is refused, and that nothing stays open."""
 
 import array
 import os
@@ -111,24 +111,15 @@ async def serving(path: str) -> AsyncIterator[Registrar]:
 @in_trio
 async def test_a_shim_registers_with_its_line_and_is_gone_with_it(path: str, pipes: list[Pipes]) -> None:
     async with serving(path) as registrar:
-        assert await registrar.ask(REGISTER, pipes[0].line) == b"ok\n"
+        async with await registrar.connect() as stream:  # and, as a shim does, waits for no answer
+            await registrar.send(stream, REGISTER, pipes[0].line)
+        await trio.testing.wait_all_tasks_blocked()
         (lease,) = registrar.state.registry
         assert (lease.binding, lease.pid) == (make_binding(), os.getpid())
         assert await registrar.ask(REGISTER, pipes[1].line) == b"known\n"
         assert await registrar.ask(REGISTER.replace(b"8080", b"8081"), pipes[1].line) == b"ok\n"
         assert len(registrar.state.registry) == 2
         pipes[0].die()
-        await trio.testing.wait_all_tasks_blocked()
-        assert len(registrar.state.registry) == 1
-
-
-@in_trio
-async def test_a_shim_that_does_not_wait_for_the_answer_is_registered_all_the_same(
-    path: str, pipes: list[Pipes]
-) -> None:
-    async with serving(path) as registrar:
-        async with await registrar.connect() as stream:
-            await registrar.send(stream, REGISTER, pipes[0].line)
         await trio.testing.wait_all_tasks_blocked()
         assert len(registrar.state.registry) == 1
 
@@ -167,19 +158,13 @@ async def test_a_claim_waits_for_an_envoy_that_is_letting_go(path: str, pipes: l
 @pytest.mark.parametrize(
     ("message", "words"),
     [
-        (b"\n", b"unknown message ''"),
         (b"nonsense\n", b"unknown message 'nonsense'"),
-        (b"register\n", b"flag is missing: -host-port"),
         (REGISTER.replace(b"tcp", b"sctp"), b"only tcp and udp"),
         (REGISTER.replace(b"8080", b"99999"), b"not a port"),
         (REGISTER.replace(b"0.0.0.0", b"\xff\xfe"), b"not an IP address"),
         (b"adopt\n", b"refused"),
         (adopt("x"), b"invalid literal"),
-        (CLAIM.replace(b"8080", b"0"), b"not a port"),
-        (b"\xff" * 100 + b"\n", b"unknown message"),
-        (REGISTER + b"x", b"not one line"),
         (REGISTER + REGISTER, b"not one line"),
-        (b"x" * 5000 + b"\n", b"not one line"),
         (b"x" * 1_000_000, b"not one line"),
     ],
 )
@@ -209,8 +194,6 @@ DEV_NULL = os.open("/dev/null", os.O_RDWR)
     ("choose", "words"),
     [
         (lambda pipes: [], b"two pipes"),
-        (lambda pipes: pipes[0].line[:1], b"two pipes"),
-        (lambda pipes: [DEV_NULL, DEV_NULL], b"two pipes"),
         (lambda pipes: [pipes[0].lease_read, DEV_NULL], b"two pipes"),
         (lambda pipes: [pipes[0].wake_write, pipes[0].lease_read], b"pipes"),  # the wrong way round
         (lambda pipes: [pipes[0].lease_read, pipes[0].wake], b"pipes"),

@@ -1,5 +1,6 @@
-"""The shims' lines, through real pipes: what is said, what is heard, and the end."""
+"""The shims' lines, through real pipes: what is said, what is heard, and the end; and what time does to a state."""
 
+import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,8 +10,8 @@ import trio
 import trio.testing
 
 from shim.registrar.line import EXIT, Lines
-from shim.registrar.state import RELEASE_PATIENCE
-from tests.builders import QuietState, in_trio, make_binding, make_service
+from shim.registrar.state import LABEL_PATIENCE, RELEASE_PATIENCE
+from tests.builders import QuietState, in_trio, make_binding, make_lease, make_service
 
 
 class Shim:
@@ -142,7 +143,9 @@ async def test_what_is_said_to_a_shim_arrives_and_to_a_dead_or_deaf_one_does_no_
     ("envoy", "after"), [(False, 1.0), (True, RELEASE_PATIENCE)], ids=["no envoy", "an envoy that sleeps"]
 )
 @in_trio
-async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(envoy: bool, after: float) -> None:
+async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(
+    envoy: bool, after: float
+) -> None:
     """Without an Envoy: as soon as one that was there before the registrar would have come back."""
     state, shim = QuietState(), Shim()
     async with running(state.lines):
@@ -160,8 +163,24 @@ async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(env
             await trio.testing.wait_all_tasks_blocked()
             while not (heard := shim.heard()):
                 await state.changed.wait()
-            assert (heard, trio.current_time() - began) == (EXIT, pytest.approx(after, abs=0.01))
+            assert heard == EXIT
+            assert trio.current_time() - began == pytest.approx(after, abs=0.01)
             shim.die()
             await trio.testing.wait_all_tasks_blocked()
             assert len(state.registry) == 0
             nursery.cancel_scope.cancel()
+
+
+@in_trio
+async def test_labels_that_nobody_tells_are_taken_to_be_none_and_time_costs_no_work_of_its_own() -> None:
+    state, lease, wakes = QuietState(), make_lease(), 0
+    state.registry.add(lease)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(state.keep_time)
+        with trio.move_on_after(LABEL_PATIENCE * 3):
+            while True:
+                await state.changed.wait()
+                wakes += 1
+        nursery.cancel_scope.cancel()
+    assert lease.service is not None and lease.service.name == "172.17.0.2"
+    assert wakes < 10 and not math.isfinite(state._next_deadline())
