@@ -70,6 +70,43 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
     return sock
 
 
+async def keep_serving(sock: socket.socket, path: str, state: State) -> None:
+    """Serve ``sock``, which listens on ``path``; and on a new socket there whenever that one has gone.
+
+    A cleaner that empties /run takes the file and leaves us listening where nobody can come any more.
+    It shows when Docker names a port whose shim did not reach us.
+    """
+    while True:
+        identity = _identity(path)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, sock, state)
+            while _identity(path) == identity:
+                await state.shim_missed.wait()
+                state.shim_missed = trio.Event()
+            nursery.cancel_scope.cancel()
+        log.warning("%s was taken away: listening there anew", path)
+        sock = await _listen_again(path)
+
+
+async def _listen_again(path: str) -> socket.socket:
+    pause = 0.1
+    while True:
+        try:
+            return listen(path)
+        except (OSError, SocketTaken) as error:
+            log.error("cannot listen for registrations: %s", error)
+        await trio.sleep(pause)
+        pause = min(2 * pause, 30.0)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 async def serve(sock: socket.socket, state: State) -> None:
     """Accept for ever.  ``sock`` was listening before /proc was searched, so that no shim is missed."""
     limit = trio.CapacityLimiter(CONNECTION_LIMIT)

@@ -75,7 +75,7 @@ async def serve(config: Config) -> None:
     with ExitStack() as clean:
         # Listening first, then searching: a shim is found, or finds us.
         registration = intake.listen(config.socket)
-        clean.callback(_unlink_if_ours, config.socket, os.stat(config.socket).st_ino)
+        clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)
         clean.callback(state.lines.close)
         admitted, failed = state.recover()
@@ -86,7 +86,7 @@ async def serve(config: Config) -> None:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             nursery.start_soon(state.lines.run)
             nursery.start_soon(state.keep_time)
-            nursery.start_soon(intake.serve, registration, state)
+            nursery.start_soon(intake.keep_serving, registration, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, str(config.envoy_admin))
             nursery.start_soon(_follow_docker, config.docker_host, state)
             log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
@@ -108,11 +108,10 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
             return
 
 
-def _unlink_if_ours(path: str, inode: int) -> None:
-    """Remove the socket, unless a successor has put its own there."""
+def _unlink(path: str) -> None:
+    """Remove our socket.  No other registrar can have one there while we listen."""
     try:
-        if os.stat(path).st_ino == inode:
-            os.unlink(path)
+        os.unlink(path)
     except OSError:
         pass
 

@@ -43,6 +43,8 @@ class State:
         self.changed = trio.Event()
         # Set when the labels of a lease are wanted from Docker.
         self.labels_wanted = trio.Event()
+        # Set when a shim was found that should have come by itself.
+        self.shim_missed = trio.Event()
         self.docker_reachable = False
         self.docker_error = ""
         # Whether what we know is enough to answer an Envoy that already has a configuration.
@@ -186,6 +188,7 @@ class State:
     def search_again(self, then: Callable[[], None]) -> None:
         """Docker names a port that no lease is for: a shim may have come while nobody listened."""
         if self.recover()[0]:
+            self.shim_missed.set()
             then()
 
     def settle(self) -> None:

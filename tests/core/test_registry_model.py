@@ -168,6 +168,13 @@ class Chaos(World):
         self.host.advance(seconds)
 
     @rule()
+    def recovered(self) -> None:
+        """What is known again after a restart is listed without waiting for anybody."""
+        self.host.registry.list_staged(self.host.now)
+        assert not any(lease.stage is Stage.STAGED for lease in self.host.registry)
+        self.host.advance()
+
+    @rule()
     def rest(self) -> None:
         for envoy in self.envoys.values():
             envoy.bad.clear()

@@ -35,7 +35,8 @@ def refusal(stack: Stack, *options: str) -> str:
 def taken(stack: Stack, kind: socket.SocketKind, address: str, port: int) -> Iterator[None]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with stack.host.socket(family, kind) as squatter:
-        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if kind == socket.SOCK_STREAM:
+            squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         squatter.bind((address, port))
         if kind == socket.SOCK_STREAM:
             squatter.listen()
@@ -95,6 +96,6 @@ def test_sctp_is_refused_and_the_user_is_told_what_to_do(stack: Stack) -> None:
 
 def test_a_port_of_another_container_is_refused_by_dockerd_itself(stack: Stack) -> None:
     stack.dockerd.run_http("first", "-p", "8407:80")
-    with pytest.raises(CommandError, match="Bind for 0.0.0.0:8407 failed: port is already allocated"):
+    with pytest.raises(CommandError, match=r"Bind for 0\.0\.0\.0:8407 failed: port is already allocated"):
         stack.dockerd.docker("run", "--name=second", "-p", "8407:80", IMAGE, "true")
     assert stack.get(8407).text == "first\n"

@@ -135,6 +135,16 @@ async def test_events_come_in_whatever_pieces(tmp_path: Path) -> None:
         await until(lambda: host.names() == ["web"], 0.1)
 
 
+@in_trio
+async def test_a_thousand_containers_that_start_while_docker_is_busy_are_all_labelled(tmp_path: Path) -> None:
+    async with world(tmp_path) as host:
+        await until(lambda: host.dockerd.subscribers() and host.state.settled)
+        host.lease()
+        host.dockerd.containers.append(WEB)
+        await host.dockerd.emit(b"".join(start_event(f"{n:064x}") for n in range(1000)))
+        await until(lambda: host.names() == ["web"], 0.3)
+
+
 NESTED = b"[" * 100_000
 LISTS: dict[str, Behaviour] = {
     "hangs": fakes.hang,

@@ -1,4 +1,4 @@
-"""The shims' lines, through real pipes: what is said, what is heard, and the end; and what time does to a state."""
+"""The shims' lines, through real pipes, up to their end; and what time does to a state."""
 
 import math
 import os
