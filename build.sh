@@ -58,7 +58,7 @@ build() {
   $venv/bin/python -m pip install -q --no-deps --no-compile --target $stage -r shim/artifact/requirements.txt
   # Pure Python: PyYAML does without its C part.  Packages' own tests and launchers are not shipped.
   find $stage -name '*.so' -delete
-  rm -rf $stage/bin $stage/trio/_tests $stage/trio/testing/_tests $stage/attr/*.pyi $stage/_yaml
+  rm -rf $stage/bin $stage/trio/_core/_tests $stage/trio/_tests $stage/trio/testing/_tests $stage/attr/*.pyi $stage/_yaml
   find $stage \( -name '*.pyi' -o -name INSTALLER -o -name REQUESTED -o -name RECORD -o -name direct_url.json \
     -o -name WHEEL -o -name top_level.txt \) -delete
   cp -R shim $stage/shim

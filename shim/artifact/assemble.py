@@ -2,16 +2,18 @@
 
     python -m shim.artifact.assemble SHIV_FILE OUTPUT
 
-The start-up path is embedded as text, not imported from the zip: Python reads a zip's whole directory
-before the first import, and compiled files in it fit one Python version only.  Text for 200 lines
-compiles in about 2 ms on any.
+The start-up path is embedded, not imported from the zip: Python reads a zip's whole directory before the
+first import.  It is there twice: compiled, for the Python version that built the file, and as text, which
+any other version compiles for itself in a few milliseconds.
 """
 
 import ast
 import io
+import marshal
 import os
 import sys
 import zipfile
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 from shim import __version__
@@ -49,21 +51,30 @@ def start_up_source(directory: Path) -> str:
     return ast.unparse(ast.fix_missing_locations(ast.Module(body, []))) + "\n"
 
 
-def prologue(source: bytes) -> bytes:
-    """The shell prologue, with the place of ``source`` (which follows it) filled in."""
+def head(source: str) -> bytes:
+    """All that stands before the zip: the shell prologue with every place filled in, code, and text."""
+    # Version 2 of the format: later ones write what depends on how often an object is in use.
+    code = marshal.dumps(compile(source, "envoy-docker-shim", "exec"), 2)
+    text = source.encode()
     template = (HERE / "prologue.sh").read_text().replace("@VERSION@", __version__)
-    template = template.replace("@LENGTH@", str(len(source)))
-    # The offset is the prologue's own length, which the offset's digits are part of.
-    offset = len(template)
-    while len(text := template.replace("@OFFSET@", str(offset))) != offset:
-        offset = len(text)
-    return text.encode()
+    template = template.replace("@MAGIC@", MAGIC_NUMBER.hex()).replace("@LENGTH@", str(len(text)))
+    # The places come after the prologue, whose length their digits are part of.
+    start = len(template)
+    while len(filled := _place(template, start, len(code))) != start:
+        start = len(filled)
+    return filled.encode() + code + text
 
 
-def repack(shiv_file: Path, main: bytes) -> bytes:
-    """shiv's zip with our ``__main__`` in it, in a fixed order, with fixed times and modes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(shiv_file) as old, zipfile.ZipFile(buffer, "w") as new:
+def _place(template: str, start: int, code_length: int) -> str:
+    return template.replace("@CODE@", str(start)).replace("@TEXT@", str(start + code_length))
+
+
+def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
+    """``before``, then shiv's zip with our ``__main__`` in it, in a fixed order, with fixed times."""
+    buffer = io.BytesIO(before)
+    buffer.seek(0, io.SEEK_END)
+    # Appending makes the zip's own offsets count from the file's start.
+    with zipfile.ZipFile(shiv_file) as old, zipfile.ZipFile(buffer, "a") as new:
         for name in sorted(old.namelist()):
             info = zipfile.ZipInfo(name, EPOCH)
             info.external_attr = 0o644 << 16
@@ -74,12 +85,10 @@ def repack(shiv_file: Path, main: bytes) -> bytes:
 
 def main() -> None:
     shiv_file, output = Path(sys.argv[1]), Path(sys.argv[2])
-    source = start_up_source(HERE.parent / "proxy").encode()
-    head = prologue(source) + source
-    zipped = repack(shiv_file, (HERE / "zip_main.py").read_bytes())
+    source = start_up_source(HERE.parent / "proxy")
     partial = output.with_suffix(".partial")
     # Written beside and renamed: a file that is running is never changed in place.
-    partial.write_bytes(head + zipped)
+    partial.write_bytes(repack(shiv_file, (HERE / "zip_main.py").read_bytes(), head(source)))
     partial.chmod(0o755)
     os.replace(partial, output)
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, start-up path {len(source)} bytes of Python")

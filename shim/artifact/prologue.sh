@@ -28,9 +28,15 @@ envoy-docker-shim needs python3 (3.10 or newer) in dockerd's PATH, which is: $PA
 if sys.version_info < (3, 10):
     open(3, "w").write("1\nenvoy-docker-shim needs Python 3.10 or newer, and python3 is " + sys.version)
     sys.exit(1)
+import marshal
+from _frozen_importlib_external import MAGIC_NUMBER
 with open(sys.argv[1], "rb") as file:
-    file.seek(@OFFSET@)
-    exec(compile(file.read(@LENGTH@), "envoy-docker-shim", "exec"))
+    if MAGIC_NUMBER.hex() == "@MAGIC@":
+        file.seek(@CODE@)
+        exec(marshal.load(file))
+    else:
+        file.seek(@TEXT@)
+        exec(compile(file.read(@LENGTH@), "envoy-docker-shim", "exec"))
 main(sys.argv[1], sys.argv[2:])' "$0" "$@"
   ;;
 esac
