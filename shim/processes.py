@@ -43,29 +43,52 @@ def find_shims(proc: Path = Path("/proc")) -> Iterator[Shim]:
     """Every shim whose owner and network namespace are right, oldest first."""
     own_namespace = os.stat(proc / "self/ns/net").st_ino
     found = []
-    for entry in os.scandir(proc):
-        if entry.name.isdecimal():
-            try:
-                shim = _inspect(Path(entry.path), own_namespace)
-            except (OSError, ValueError):
-                # It ended meanwhile, is not ours to look at, or is nonsense.
-                continue
-            if shim is not None:
-                found.append(shim)
+    for name in os.listdir(proc):
+        if not name.isdecimal():
+            continue
+        try:
+            shim = _inspect(proc / name, own_namespace)
+        except (OSError, ValueError, LookupError):
+            # It ended meanwhile, is not ours to look at, or is nonsense.
+            continue
+        if shim is not None:
+            found.append(shim)
     return iter(sorted(found, key=lambda shim: shim.started))
 
 
 def _inspect(process: Path, own_namespace: int) -> Shim | None:
     argv = (process / "cmdline").read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
     args = flags_of(argv)
-    if args is None or process.stat().st_uid not in (0, os.geteuid()):
+    if args is None or _users(process) not in ({0}, {os.geteuid()}):
         return None
     if os.stat(process / "ns/net").st_ino != own_namespace:
+        return None
+    if not _has_line(process):
         return None
     try:
         return Shim(int(process.name), start_time(process), args, binding_from_flags(args))
     except FlagError:
         return None
+
+
+def _users(process: Path) -> set[int]:
+    """Real, effective, saved and file-system user: a set-user-id program that a user started has several."""
+    lines = (process / "status").read_text().splitlines()
+    return {int(user) for line in lines if line.startswith("Uid:") for user in line.split()[1:]}
+
+
+def _has_line(process: Path) -> bool:
+    """Whether the process has the pipes of a shim, or may have: others' descriptors are not shown to all.
+
+    A shim that is still starting has none, and will come by itself; so has a parked one's timer.
+    """
+    try:
+        os.stat(process / "fd" / str(LEASE_FD))
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def start_time(process: Path) -> int:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from shim.core.binding import Address, Backend, Binding, Service
-from shim.core.registry import Lease
+from shim.core.lease import Lease
 from shim.core.resources import HttpOptions
 from shim.core.templates import Templates
 from shim.registrar.state import State

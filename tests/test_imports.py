@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIMIT = 300  # lines of a file
+LIMIT, TEST_LIMIT = 300, 400  # lines of a file
 FILES = sorted((ROOT / "shim").rglob("*.py"))
 STDLIB = sys.stdlib_module_names
 
@@ -92,4 +92,4 @@ def test_every_file_says_what_it_is_for(file: Path) -> None:
 @pytest.mark.parametrize("file", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=name_of)
 def test_a_file_can_be_read_in_one_go(file: Path) -> None:
     lines = file.read_text().count("\n")
-    assert lines <= LIMIT
+    assert lines <= (TEST_LIMIT if "tests" in file.relative_to(ROOT).parts else LIMIT)

@@ -71,7 +71,15 @@ class Proc:
         for other in ("1234abc", "uptime", "sys"):
             (root / other).mkdir()
 
-    def add(self, pid: int, argv: list[str], started: int = 5, comm: bytes = b"sh", own: bool = True) -> Path:
+    def add(
+        self,
+        pid: int,
+        argv: list[str],
+        started: int = 5,
+        comm: bytes = b"sh",
+        own: bool = True,
+        uid: int | None = None,
+    ) -> Path:
         process = self.root / str(pid)
         (process / "ns").mkdir(parents=True)
         if own:
@@ -81,7 +89,9 @@ class Proc:
         cmdline = "".join(f"{word}\0" for word in argv)
         (process / "cmdline").write_bytes(cmdline.encode("utf-8", "surrogateescape"))
         (process / "stat").write_bytes(b"%d (%s) S 1" % (pid, comm) + b" 0" * 17 + b" %d 0" % started)
-        uid = process.stat().st_uid
+        (process / "fd").mkdir()
+        (process / "fd" / "6").touch()
+        uid = os.geteuid() if uid is None else uid
         (process / "status").write_text(f"Name:\tsh\nPid:\t{pid}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
         return process
 
@@ -129,9 +139,15 @@ def test_processes_that_lie_or_vanish_hide_nobody(proc: Proc) -> None:
     assert proc.found() == [1, 13]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make somebody else's files")
 def test_another_users_process_is_no_shim_and_roots_is(proc: Proc) -> None:
-    os.chown(proc.add(7, PARKED), 65534, 65534)
+    proc.add(7, PARKED, uid=65534)
+    proc.add(8, PARKED, uid=0)
+    assert proc.found() == [8]
+
+
+def test_a_process_without_a_shims_pipe_is_none(proc: Proc) -> None:
+    """A parked shell's own timer looks like it otherwise, and so does one that is only starting."""
+    (proc.add(7, PARKED) / "fd" / "6").unlink()
     proc.add(8, PARKED)
     assert proc.found() == [8]
 

@@ -63,3 +63,10 @@ def binding_from_flags(args: list[str]) -> Binding:
     if proto not in PROTOCOLS:
         raise FlagError(f"unsupported protocol {proto!r}: only tcp and udp are served")
     return Binding(Address(proto, host_ip, host_port), Backend(container_ip, container_port))
+
+
+def overlap(one: Address, other: Address) -> bool:
+    """Whether two addresses cannot both be listened on."""
+    if (one.proto, one.port, ":" in one.ip) != (other.proto, other.port, ":" in other.ip):
+        return False
+    return one.ip == other.ip or one.ip in ("0.0.0.0", "::") or other.ip in ("0.0.0.0", "::")

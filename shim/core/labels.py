@@ -1,9 +1,10 @@
 """From what Docker says of a container to how its ports are named and served."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shim.core.binding import Backend, Service
+from shim.core.binding import Backend, Binding, Service
 
 MODES = ("http", "tcp")
 # Longer names help nobody, and each is in every listener, span and metric.
@@ -88,3 +89,18 @@ def published_by(container: Mapping[str, Any]) -> set[tuple[str, int]]:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def cluster_names(service: Service, binding: Binding) -> Iterator[str]:
+    """What a cluster may be called, best first: ``web-dev-8080``, and with the backend if that is taken.
+
+    The port is the host's: it tells the replicas of a service on one host apart.
+    """
+    parts = [stat_name(service.name), stat_name(service.environment), str(binding.address.port)]
+    plain = "-".join(part for part in parts if part)
+    yield plain
+    longer = f"{plain}-{stat_name(binding.backend.ip)}-{binding.backend.port}"
+    yield longer
+    # Somebody else's plain name may look just like that.
+    for number in itertools.count(2):
+        yield f"{longer}-{number}"

@@ -13,13 +13,12 @@ Where two live leases name one address (a shim that outlived its dockerd beside 
 newest is served; the older one is served again should it be the survivor.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from enum import Enum
+from collections.abc import Callable, Iterator
 
-from shim.core.binding import Address, Backend, Binding, Service
+from shim.core.binding import Address, Backend, Binding, Service, overlap
 from shim.core.discovery import Sessions
-from shim.core.labels import stat_name
+from shim.core.labels import cluster_names
+from shim.core.lease import Lease, Stage, Unlabelled
 from shim.core.versions import VersionedSet
 
 # How long an Envoy that does not answer can hold up what depends on it (seconds).
@@ -29,66 +28,7 @@ PATIENCE = 1.0
 SIBLING_GRACE = 5.0
 
 
-class Stage(Enum):
-    PENDING = "pending"
-    STAGED = "staged"
-    LISTED = "listed"
-    RELEASING = "releasing"
-
-
 _ON_THE_WAY = (Stage.STAGED, Stage.LISTED)
-
-
-class Lease:
-    """One shim's claim.  ``order`` (the process's start, any unit) says which of two is newer."""
-
-    __slots__ = (
-        "binding",
-        "cluster",
-        "id",
-        "listener_sequence",
-        "order",
-        "orphan",
-        "pid",
-        "released",
-        "service",
-        "since",
-        "stage",
-        "stage_at",
-    )
-
-    def __init__(self, id: int, pid: int, binding: Binding, order: float, now: float) -> None:
-        self.id = id
-        self.pid = pid
-        self.binding = binding
-        self.order = order
-        self.since = now
-        self.service: Service | None = None
-        self.cluster = ""
-        self.stage = Stage.PENDING
-        self.stage_at = now
-        self.listener_sequence = 0  # of the change that put the listener in, or took it out
-        self.released = False  # its own shim asked, not only a sibling
-        self.orphan = False  # its dockerd has died, and it serves on until there is one again
-
-    def enter(self, stage: Stage, now: float) -> None:
-        self.stage, self.stage_at = stage, now
-
-
-class Unlabelled:
-    """A container whose labels are not known: its leases without any, and when the last of them came.
-
-    A container with many ports takes a while to start, its shims coming one by one: what is waited for
-    is counted from the last.
-    """
-
-    __slots__ = ("asked", "leases", "since")
-
-    def __init__(self) -> None:
-        self.leases: set[int] = set()
-        self.since = 0.0
-        self.asked = 0  # how often Docker was asked about it since then
-
 
 ListenerMaker = Callable[[Binding, str, Service], bytes]
 ClusterMaker = Callable[[str, Backend, bool], bytes]
@@ -207,15 +147,15 @@ class Registry:
 
     def advance(self, now: float) -> None:
         """Do what was waiting for an Envoy or for time."""
-        for lease in list(self._staged.values()):
-            known = self.sessions.clusters_processed(self._cluster_sequence[lease.cluster])
-            if known or now - lease.stage_at >= PATIENCE:
-                self._list(lease, now)
         for lease in list(self._releasing.values()):
             if not lease.released and now - lease.stage_at >= SIBLING_GRACE:
                 del self._releasing[lease.id]
                 lease.enter(Stage.PENDING, now)
                 self._refresh(lease.binding.address, now)
+        for lease in list(self._staged.values()):
+            known = self.sessions.clusters_processed(self._cluster_sequence[lease.cluster])
+            if known or now - lease.stage_at >= PATIENCE:
+                self._list(lease, now)
         for name, (sequence, since) in list(self._retired.items()):
             if self.sessions.listeners_processed(sequence) or now - since >= PATIENCE:
                 self._drop_cluster(name)
@@ -331,25 +271,3 @@ class Registry:
     def _drop_cluster(self, name: str) -> None:
         del self._retired[name], self._users[name], self._backends[name], self._cluster_sequence[name]
         self.clusters.remove(name)
-
-
-def cluster_names(service: Service, binding: Binding) -> Iterable[str]:
-    """What a cluster may be called, best first: ``web-dev-8080``, and with the backend if that is taken.
-
-    The port is the host's: it tells the replicas of a service on one host apart.
-    """
-    parts = [stat_name(service.name), stat_name(service.environment), str(binding.address.port)]
-    plain = "-".join(part for part in parts if part)
-    yield plain
-    longer = f"{plain}-{stat_name(binding.backend.ip)}-{binding.backend.port}"
-    yield longer
-    # Somebody else's plain name may look just like that.
-    for number in itertools.count(2):
-        yield f"{longer}-{number}"
-
-
-def overlap(one: Address, other: Address) -> bool:
-    """Whether two addresses cannot both be listened on."""
-    if (one.proto, one.port, ":" in one.ip) != (other.proto, other.port, ":" in other.ip):
-        return False
-    return one.ip == other.ip or one.ip in ("0.0.0.0", "::") or other.ip in ("0.0.0.0", "::")

@@ -53,7 +53,7 @@ release() {
   if echo release >&6; then
     { sleep 2; echo >&7; } 6>&- 8>&- &
     read -r _ <&7
-    kill $!
+    kill -s KILL $!
   fi
   exit 0
 } 2>/dev/null

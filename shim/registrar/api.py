@@ -9,6 +9,7 @@ import trio
 
 from shim.core.binding import Backend
 from shim.core.discovery import HOLD, Hold, Session, Subscription
+from shim.core.labels import printable
 from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
 from shim.registrar.http import Request, Response
@@ -34,6 +35,9 @@ class Api:
         if not _local_name(request.headers.get("host", "")):
             # A page in a browser that had its own name resolved to our address.
             return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
+        if "origin" in request.headers:
+            # Only a browser says where a request comes from; Envoy and `status` are none.
+            return _error(403, "this API is not for web pages")
         path = request.target.partition("?")[0]
         if path.startswith(DISCOVERY):
             if request.method != "POST":
@@ -75,7 +79,7 @@ class Api:
             return _error(400, f"not a discovery request: {str(error)[:200]}")
         if kind == "endpoints":
             return self._endpoints(question)
-        session = self._state.poll(node[:256], _admin_of(question["node"]), request.connection)
+        session = self._state.poll(printable(node), _admin_of(question["node"]), request.connection)
         return await self._poll(kind, version, session)
 
     async def _poll(self, kind: str, version: str, session: Session) -> Response:

@@ -15,7 +15,7 @@ import trio
 
 from shim.core.binding import Service
 from shim.core.labels import addresses_of, published_by, service_of
-from shim.core.registry import Lease, Unlabelled
+from shim.core.lease import Lease, Unlabelled
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
@@ -31,12 +31,16 @@ ASK_AFTER = (0.5, 2.0, 5.0, math.inf)
 # One event is far smaller; what is larger is none.
 EVENT_LIMIT = 1 << 20
 ID_LIMIT = 128
+IDS_LIMIT = 200
 
 Container = Mapping[str, Any]
 
 
 class Nonsense(Exception):
     """Docker's API answered what it never answers."""
+
+
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, Nonsense, OSError)
 
 
 def client_for(docker_host: str) -> httpx.AsyncClient:
@@ -46,7 +50,7 @@ def client_for(docker_host: str) -> httpx.AsyncClient:
     if scheme == "unix":
         transport = httpx.AsyncHTTPTransport(uds=rest)
         return httpx.AsyncClient(transport=transport, base_url="http://docker", timeout=timeout)
-    return httpx.AsyncClient(base_url=f"http://{rest}", timeout=timeout)
+    return httpx.AsyncClient(base_url=f"http://{rest}", timeout=timeout, trust_env=False)
 
 
 class Docker:
@@ -68,7 +72,7 @@ class Docker:
                 await self._dockerd_listens()
             try:
                 await self._follow()
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, Nonsense, OSError) as error:
+            except FAILURES as error:
                 was_reachable = self._state.docker_reachable
                 self._report(error)
             pause = RETRY_FIRST if was_reachable else min(pause * 2, RETRY_LAST)
@@ -114,7 +118,7 @@ class Docker:
                 nonlocal failure
                 try:
                     await self._listen(request)
-                except (httpx.HTTPError, Nonsense, OSError) as error:
+                except FAILURES as error:
                     failure = error
                 nursery.cancel_scope.cancel()
 
@@ -123,7 +127,7 @@ class Docker:
                 try:
                     await self._look_up_all()
                     await self._look_up_started()
-                except (httpx.HTTPError, Nonsense, OSError) as error:
+                except FAILURES as error:
                     failure = error
                 nursery.cancel_scope.cancel()
 
@@ -191,7 +195,9 @@ class Docker:
         return bool(due)
 
     async def _list(self, ids: list[str] | None) -> list[Container]:
-        params = {"filters": json.dumps({"id": ids})} if ids else {}
+        # Many ids make too long a URL; then it is quicker to ask for all.
+        some = ids is not None and len(ids) <= IDS_LIMIT
+        params = {"filters": json.dumps({"id": ids})} if some else {}
         try:
             # httpx's own limit is for each part of an answer, and there may be many.
             with trio.fail_after(CALL_PATIENCE):

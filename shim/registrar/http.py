@@ -97,7 +97,8 @@ class _Connection:
         """The next request, or None when the client is done."""
         head: h11.Request | None = None
         body = bytearray()
-        deadline = trio.current_time() + IDLE_PATIENCE
+        begun = bool(self._h11.trailing_data[0])
+        deadline = trio.current_time() + (REQUEST_PATIENCE if begun else IDLE_PATIENCE)
         while True:
             event = self._h11.next_event()
             if event is h11.NEED_DATA:
@@ -105,8 +106,9 @@ class _Connection:
                     await self._write(h11.InformationalResponse(status_code=100, headers=[]))
                 with trio.fail_at(deadline):
                     data = await self._stream.receive_some(65536)
-                if head is None and not self._h11.trailing_data[0]:
-                    deadline = min(deadline, trio.current_time() + REQUEST_PATIENCE)
+                if not begun:
+                    begun = True
+                    deadline = trio.current_time() + REQUEST_PATIENCE
                 self._h11.receive_data(bytes(data))
             elif isinstance(event, h11.Request):
                 head = event

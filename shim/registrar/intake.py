@@ -211,4 +211,5 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> b
 
 def _is_pipe(fd: int, wanted: int) -> bool:
     mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-    return stat.S_ISFIFO(os.fstat(fd).st_mode) and mode in (wanted, os.O_RDWR)
+    # Exactly that: whoever holds a lease's pipe for writing too never sees its end.
+    return stat.S_ISFIFO(os.fstat(fd).st_mode) and mode == wanted

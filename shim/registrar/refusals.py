@@ -24,7 +24,7 @@ async def inspect_refusals(
     sessions: "trio.MemoryReceiveChannel[Session]", state: State, default_admin: str
 ) -> None:
     """For each Envoy that comes through ``sessions``: put its reasons into ``session.rejected``."""
-    async with httpx.AsyncClient(timeout=httpx.Timeout(PATIENCE)) as client:
+    async with httpx.AsyncClient(timeout=httpx.Timeout(PATIENCE), trust_env=False) as client:
         async for session in sessions:
             admin = session.admin or default_admin
             try:

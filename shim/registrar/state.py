@@ -11,7 +11,8 @@ import trio
 from shim.core.binding import Address, Binding, Service
 from shim.core.discovery import Session, Sessions
 from shim.core.labels import default_service
-from shim.core.registry import Lease, Registry
+from shim.core.lease import Lease
+from shim.core.registry import Registry
 from shim.core.templates import Templates
 from shim.processes import Shim, find_shims, open_line, parent_of, start_time_of
 from shim.registrar.line import EXIT, Lines
@@ -50,7 +51,8 @@ class State:
         # Whether what we know is enough to answer an Envoy that already has a configuration.
         self.settled = False
         self._ids = itertools.count(1)
-        self._pids: dict[tuple[int, Binding], int] = {}
+        self._pipes: dict[int, int] = {}  # inode of a lease's pipe -> lease
+        self._pipe_of: dict[int, int] = {}
         self._parents: dict[int, int] = {}  # lease -> the process that started its shim
         self._doubted: dict[int, float] = {}  # lease that was sent SIGTERM -> when that is judged
         self._waiting: dict[int, float] = {}  # lease to be told to end -> by when
@@ -62,7 +64,9 @@ class State:
 
         The descriptors are taken over either way.
         """
-        if (pid, binding) in self._pids:
+        # A shim is known by its pipe: its process id may be another's tomorrow, or not be seen from here.
+        pipe = os.fstat(lease_fd).st_ino
+        if pipe in self._pipes:
             os.close(lease_fd)
             os.close(wake_fd)
             return None
@@ -72,7 +76,8 @@ class State:
             # Another pid namespace, or gone already: its line will tell.
             order = math.inf
         lease_id = next(self._ids)
-        self._pids[pid, binding] = lease_id
+        self._pipes[pipe] = lease_id
+        self._pipe_of[lease_id] = pipe
         self._parents[lease_id] = parent_of(pid)
         lease = Lease(lease_id, pid, binding, order, self.now())
         # Left behind by a dockerd that died before this registrar started.
@@ -88,24 +93,21 @@ class State:
         """Take up the shims that /proc shows: (newly admitted, could not be)."""
         admitted = failed = 0
         for shim in find_shims():
-            if (shim.pid, shim.binding) in self._pids:
-                continue
             try:
-                self._adopt(shim)
-                admitted += 1
+                admitted += self._adopt(shim)
             except (OSError, ValueError) as error:
                 failed += 1
                 log.warning("cannot take up %s (process %d): %s", shim.binding, shim.pid, error)
         return admitted, failed
 
-    def _adopt(self, shim: Shim) -> None:
+    def _adopt(self, shim: Shim) -> bool:
         lease_fd, wake_fd = open_line(shim.pid)
         # The same process still, now that its pipes are ours: else another one has its number.
         if start_time_of(shim.pid) != shim.started:
             os.close(lease_fd)
             os.close(wake_fd)
             raise OSError("the process has ended")
-        self.admit(shim.pid, shim.binding, lease_fd, wake_fd)
+        return self.admit(shim.pid, shim.binding, lease_fd, wake_fd) is not None
 
     def _on_release(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
@@ -167,7 +169,7 @@ class State:
         if lease is None:
             return
         log.debug("lease %d ended: %s", lease_id, lease.binding)
-        del self._pids[lease.pid, lease.binding], self._parents[lease_id]
+        del self._parents[lease_id], self._pipes[self._pipe_of.pop(lease_id)]
         self._waiting.pop(lease_id, None)
         self.registry.end(lease, self.now())
         self.touch()

@@ -6,7 +6,7 @@ from typing import Any
 
 from shim import __version__
 from shim.core.discovery import Session
-from shim.core.registry import Lease, Stage
+from shim.core.lease import Lease, Stage
 from shim.registrar.state import State
 
 

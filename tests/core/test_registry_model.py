@@ -8,7 +8,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from shim.core.binding import Service
 from shim.core.discovery import RETRY_LAST, Reply, Session, Subscription
-from shim.core.registry import PATIENCE, Lease, Stage
+from shim.core.lease import Lease, Stage
+from shim.core.registry import PATIENCE
 from shim.core.versions import VersionedSet
 from tests.builders import ModelEnvoy, make_binding, make_service
 from tests.core.test_registry import Host

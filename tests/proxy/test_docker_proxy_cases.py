@@ -281,8 +281,7 @@ def test_a_reply_comes_from_the_address_that_was_asked(
 ) -> None:
     """libnetwork#2577; a dockerd older than its proxy passes a socket without IP_PKTINFO."""
     port = free_port("udp", "0.0.0.0")
-    backends = udp_backend(("127.0.0.1", 0))
-    with backends as backend, client(NOWHERE) as asker:
+    with udp_backend(("127.0.0.1", 0)) as backend, client(NOWHERE) as asker:
         to = backend.getsockname()
         with published(artifact, env, "udp", ("0.0.0.0", port), to, passed=True, packet_info=packet_info):
             for asked in ("127.0.0.1", "127.0.0.2", "127.1.2.3"):

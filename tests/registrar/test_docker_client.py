@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from shim.core.registry import Lease
+from shim.core.lease import Lease
 from shim.registrar import docker
 from shim.registrar.docker import Docker, client_for
 from tests.builders import QuietState, in_trio, make_binding, make_container, make_lease

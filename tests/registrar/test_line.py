@@ -161,8 +161,9 @@ async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(
             began = trio.current_time()
             shim.say(b"release\n")
             await trio.testing.wait_all_tasks_blocked()
-            while not (heard := shim.heard()):
-                await state.changed.wait()
+            with trio.fail_after(10):
+                while not (heard := shim.heard()):
+                    await state.changed.wait()
             assert heard == EXIT
             assert trio.current_time() - began == pytest.approx(after, abs=0.01)
             shim.die()
