@@ -53,7 +53,7 @@ def find_shims(proc: Path = Path("/proc")) -> Iterator[Shim]:
             continue
         if shim is not None:
             found.append(shim)
-    return iter(sorted(found, key=lambda shim: shim.started))
+    return iter(sorted(found, key=lambda shim: (shim.started, shim.pid)))
 
 
 def _inspect(process: Path, own_namespace: int) -> Shim | None:
