@@ -103,6 +103,37 @@ def _retry_of(version: str) -> int:
         return 0
 
 
+class Patience:
+    """How long each Envoy's polls may be held.
+
+    One that is not set up for long polls (`request_timeout` is 1 s by default) gives up before HOLD, closing
+    its connection: it would count as gone, and miss what comes.  Its next polls are held for half as long
+    as it was seen to wait.
+    """
+
+    FLOOR = 0.25
+    MEMORY = 600.0  # a single early end may have been a restart
+
+    def __init__(self) -> None:
+        self._limits: dict[str, tuple[float, float]] = {}  # node -> (seconds, until)
+
+    def of(self, node: str, now: float) -> float:
+        """Seconds."""
+        limit, until = self._limits.get(node, (HOLD, now))
+        if now >= until:
+            self._limits.pop(node, None)
+            return HOLD
+        return limit
+
+    def gave_up(self, node: str, after: float, now: float) -> None:
+        """An Envoy ended a poll itself, having waited ``after`` seconds."""
+        limit = max(self.FLOOR, after / 2)
+        if limit < self.of(node, now):
+            if len(self._limits) > 1000:
+                self._limits.clear()  # node ids are whatever a client says
+            self._limits[node] = (limit, now + self.MEMORY)
+
+
 class Session:
     """One Envoy, from its first poll until its last connection closes."""
 

@@ -215,9 +215,13 @@ def _report(text: str) -> None:
 
 
 def log(text: str, warning: bool = False) -> None:
-    """To syslog: dockerd gives its proxies /dev/null for standard error."""
+    """To syslog, since dockerd gives us /dev/null for standard error; and there, for who tries it by hand."""
     import syslog
 
     syslog.openlog(NAME, syslog.LOG_PID, syslog.LOG_DAEMON)
     port = " ".join(sys.argv[2:])
     syslog.syslog(syslog.LOG_WARNING if warning else syslog.LOG_ERR, f"{text} [{port}]")
+    try:
+        posix.write(2, f"{NAME}: {text}\n".encode(errors="replace"))
+    except OSError:
+        pass

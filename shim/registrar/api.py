@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from shim.core.binding import Backend
-from shim.core.discovery import HOLD, Hold, Session, Subscription
+from shim.core.discovery import HOLD, Hold, Patience, Session, Subscription
 from shim.core.labels import printable
 from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
@@ -26,6 +26,7 @@ FRESH_PATIENCE = 10.0
 class Api:
     def __init__(self, state: State) -> None:
         self._state = state
+        self._patience = Patience()
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
@@ -93,7 +94,8 @@ class Api:
         subscription.request(version, resources.version, resources.sequence, state.now())
         if kind == "listeners":
             self._judge(session, was_nacked)
-        end = state.now() + HOLD
+        began = state.now()
+        end = began + self._patience.of(session.node, began)
         processed = -2
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
@@ -109,8 +111,12 @@ class Api:
                 )
                 return Response(200, resources.body(decision.version))
             until = min(decision.until, end)
-            with trio.move_on_after(max(0.0, until - state.now())) as wait:
-                await state.changed.wait()
+            try:
+                with trio.move_on_after(max(0.0, until - state.now())) as wait:
+                    await state.changed.wait()
+            except trio.Cancelled:
+                self._patience.gave_up(session.node, state.now() - began, state.now())
+                raise
             if wait.cancelled_caught and until >= end:
                 return Response(304)
 

@@ -109,7 +109,8 @@ class Stack:
             self.dockerd.env["SHIM_SOCKET"] = str(self.registrar.socket)
             self.dockerd.env["SHIV_ROOT"] = str(SHIV_ROOT)
             text = self.registrar.command("bootstrap", "--config", str(self.registrar.config)).stdout
-            self.envoy = self.another_envoy("envoy", yaml.safe_load(text))
+            self.bootstrap: dict[str, Any] = yaml.safe_load(text)
+            self.envoy = self.another_envoy("envoy", self.bootstrap)
         except BaseException:
             self._clean.close()
             raise

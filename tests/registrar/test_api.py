@@ -245,6 +245,17 @@ async def test_a_poll_with_nothing_to_tell_ends_with_304_well_before_envoy_gives
 
 
 @in_trio
+async def test_an_envoy_that_gives_up_early_is_held_for_half_as_long_from_then_on() -> None:
+    registrar = Registrar()
+    version = await version_of(registrar.poll(LISTENERS))
+    with trio.move_on_after(1.0):  # Envoy's default request_timeout
+        await registrar.poll(LISTENERS, version)
+    began = trio.current_time()
+    assert (await registrar.poll(LISTENERS, version)).status == 304
+    assert trio.current_time() - began == pytest.approx(0.5)
+
+
+@in_trio
 async def test_a_refused_answer_is_given_again_after_a_second_and_reported() -> None:
     registrar = Registrar()
     send, receive = trio.open_memory_channel[Session](1)
