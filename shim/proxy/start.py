@@ -80,8 +80,8 @@ def main(file: str, args: "list[str]") -> None:
         proto, host_ip, host_port, _, _, use_listen_fd = parse_flags(args)
         port = _take_port(proto, host_ip, host_port, use_listen_fd, args)
     except (FlagError, StartError) as error:
-        _report(f"1\n{error}")
         log(str(error))
+        _report(f"1\n{error}")
         sys.exit(1)
     line = _open_line(port)
     _register(args, [*line, PORT_FD] if proto == "udp" else line)
