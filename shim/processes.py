@@ -61,8 +61,12 @@ def _inspect(process: Path, own_namespace: int) -> Shim | None:
     args = flags_of(argv)
     if args is None or _users(process) not in ({0}, {os.geteuid()}):
         return None
-    if os.stat(process / "ns/net").st_ino != own_namespace:
-        return None
+    try:
+        if os.stat(process / "ns/net").st_ino != own_namespace:
+            return None
+    except PermissionError:
+        # Ours for all we know: it is for whoever takes it up to say that it cannot.
+        pass
     if not _has_line(process):
         return None
     try:

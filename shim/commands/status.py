@@ -5,6 +5,7 @@ from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
 from shim.processes import find_shims
+from shim.proxy.flags import format_address
 
 COLUMNS = ("STATE", "ADDRESS", "MODE", "SERVICE", "ENVIRONMENT", "CONTAINER", "BACKEND", "SINCE", "ENVOYS")
 
@@ -40,7 +41,7 @@ def problems(report: dict[str, Any]) -> list[str]:
         if envoy["refuses"] and not envoy["rejected"]:
             found.append(f"Envoy {envoy['node']} refuses its configuration; see its log")
     for binding in report["bindings"]:
-        name = f"{binding['protocol']}/{binding['address']}:{binding['port']}"
+        name = _address(binding)
         for node, reason in binding["rejected_by"].items():
             found.append(f"{name} is rejected by Envoy {node}: {reason}")
         if binding["problem"]:
@@ -68,10 +69,9 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _row(binding: dict[str, Any]) -> tuple[str, ...]:
-    address = f"[{binding['address']}]" if ":" in binding["address"] else binding["address"]
     return (
         binding["state"],
-        f"{binding['protocol']}/{address}:{binding['port']}",
+        _address(binding),
         binding["mode"] or "-",
         binding["service"] or "-",
         binding["environment"] or "-",
@@ -80,6 +80,10 @@ def _row(binding: dict[str, Any]) -> tuple[str, ...]:
         binding["since"],
         ",".join(binding["acknowledged_by"]) or "-",
     )
+
+
+def _address(binding: dict[str, Any]) -> str:
+    return f"{binding['protocol']}/{format_address(binding['address'], binding['port'])}"
 
 
 def _acknowledged(envoy: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ For hosts without an Envoy of their own.  Envoy is started again when it dies; w
 both do.
 """
 
-import importlib.util
 import logging
 import shutil
 import socket
@@ -65,11 +64,20 @@ def find_envoy(given: str | None) -> str:
         return found
     if found := shutil.which("envoy"):
         return found
-    spec = importlib.util.find_spec("envoy")
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        if (binary := Path(place, "_bin", "envoy")).is_file():
-            return str(binary)
+    if found := _packaged_envoy():
+        return found
     raise CommandError("no envoy in $PATH, and no envoy package: install one, or say --envoy PATH")
+
+
+def _packaged_envoy() -> str | None:
+    """The binary inside python3's `envoy` package.  This very process sees no installed packages."""
+    python = shutil.which("python3")
+    if python is None:
+        return None
+    find = "from importlib.util import find_spec as f; print(*f('envoy').submodule_search_locations)"
+    done = subprocess.run([python, "-c", find], capture_output=True, text=True, check=False, timeout=30)
+    binary = Path(done.stdout.strip() or "/nowhere", "_bin", "envoy")
+    return str(binary) if binary.is_file() else None
 
 
 async def _pair(config: Config, command: list[str]) -> None:

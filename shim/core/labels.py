@@ -65,6 +65,12 @@ def _mode(label: str, default: str) -> tuple[str, str]:
     return "http", f"label ProxyMode={printable(label)!r} is neither http nor tcp: served as http"
 
 
+def describe(service: Service) -> str:
+    """One line for the log."""
+    environment = f" ({service.environment})" if service.environment else ""
+    return f"{service.name}{environment}, {service.mode}, container {service.container or 'unknown'}"
+
+
 def addresses_of(container: Mapping[str, Any]) -> set[str]:
     """Every IP address that a container of ``GET /containers/json`` has."""
     networks = _mapping(_mapping(container.get("NetworkSettings")).get("Networks"))

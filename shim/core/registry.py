@@ -136,6 +136,13 @@ class Registry:
         """Whether no Envoy listens for this released lease any more."""
         return self.sessions.listeners_processed(lease.listener_sequence)
 
+    def held(self, address: Address) -> bool:
+        """Whether a shim that is to stay has an address that cannot be listened on beside this one."""
+        return any(
+            overlap(address, other) and any(not (lease.orphan or lease.released) for lease in rivals)
+            for other, rivals in self._by_address.items()
+        )
+
     def leaving(self, address: Address) -> int | None:
         """The sequence that every Envoy must have processed before ``address`` is free, if any."""
         sequences = [

@@ -29,6 +29,10 @@ LEASE_FD = 6
 WAKE_FD = 7
 PORT_FD = 8
 
+# Linux's; the errno module is not loaded in a bare interpreter.
+EADDRINUSE = 98
+ENOTCONN = 107
+
 DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
 NAME = "envoy-docker-shim"
 MARK = "# envoy-docker-shim, parked"
@@ -104,11 +108,11 @@ def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -
     sock = _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
     if ":" in ip:
         sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
-    if proto == "tcp":
-        # Envoy sets it too: two sockets that both do may share a port while at most one listens.
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     try:
-        _bind(sock, (ip, port), args if proto == "tcp" else None)
+        if proto == "tcp":
+            _bind_beside_envoy(sock, (ip, port), args)
+        else:
+            sock.bind((ip, port))
     except OSError as error:
         reason = posix.strerror(error.errno or 0).lower()
         raise StartError(f"listen {proto} {format_address(ip, port)}: bind: {reason}") from None
@@ -129,23 +133,41 @@ def _adopt(kind: int) -> "_socket.socket":
             # dockerd's copy too, which is the same open file.
             sock.shutdown(_socket.SHUT_RDWR)
         except OSError as error:
-            if error.errno != 107:  # ENOTCONN: it was not listening
+            if error.errno != ENOTCONN:  # it was not listening
                 raise StartError(f"-use-listen-fd: {error}") from None
     return sock
 
 
-def _bind(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str] | None") -> None:
-    """Bind; with ``args``, wait for a port that Envoy is about to let go of.  Raises OSError."""
+def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
+    """Bind so that Envoy can bind and listen there too, and nobody else.  Raises OSError.
+
+    Two sockets that both have SO_REUSEADDR may share a port while at most one listens; so with it a port
+    that another shim holds would pass for free.  Hence the first try is without.
+    """
+    try:
+        sock.bind(address)
+    except OSError as error:
+        if error.errno != EADDRINUSE:
+            raise
+        _bind_where_something_is(sock, address, args)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+
+
+def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
+    """Bind beside what is left of earlier connections; wait for an Envoy that is about to let go."""
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     deadline = monotonic() + PORT_PATIENCE
     while True:
+        # "held": by another container's shim.  "taken": not by any Envoy of ours, so by somebody who
+        # listens, if binding fails.  "free": Envoy was on it, and is off.  Nothing: no registrar is there
+        # to ask, and all that is left is to try again.
+        answer = _ask(args, deadline - monotonic())
         try:
+            if answer == b"held\n":
+                raise OSError(EADDRINUSE, "held")
             return sock.bind(address)
         except OSError as error:
-            if error.errno != 98 or args is None or monotonic() > deadline:  # EADDRINUSE
-                raise
-            # The registrar answers "taken" at once where no Envoy of ours has the port, and "free"
-            # when Envoy is off it.  With no registrar to ask, all that is left is to try again.
-            if _ask(args, deadline - monotonic()) == b"taken\n":
+            if error.errno != EADDRINUSE or answer in (b"held\n", b"taken\n") or monotonic() > deadline:
                 raise
             sleep(0.02)
 

@@ -16,6 +16,7 @@ import trio
 from shim.core.binding import Service
 from shim.core.labels import addresses_of, published_by, service_of
 from shim.core.lease import Lease, Unlabelled
+from shim.registrar.dockerd import Presence
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
@@ -25,6 +26,8 @@ CALL_PATIENCE = 5.0
 RETRY_FIRST, RETRY_LAST = 0.1, 2.0
 # How often a new dockerd is looked for (seconds) while there are ports that it will want.
 RETURN_LOOK = 0.05
+# ... and otherwise.
+LOOK = 0.5
 # When a container without labels is asked about, in seconds after its last shim came: normally its `start`
 # event has come by then, but it may have been handled just before the shim was there.
 ASK_AFTER = (0.5, 2.0, 5.0, math.inf)
@@ -58,7 +61,8 @@ class Docker:
 
     def __init__(self, client: httpx.AsyncClient, state: State, docker_host: str = "") -> None:
         self._client = client
-        self._path = docker_host.removeprefix("unix://") if docker_host.startswith("unix://") else ""
+        unix = docker_host.startswith("unix://")
+        self._presence = Presence(docker_host.removeprefix("unix://") if unix else "")
         self._state = state
         self._started: set[str] = set()
         self._news = trio.Event()
@@ -67,9 +71,8 @@ class Docker:
         """Follow Docker for ever; reconnect when it goes away, or never was."""
         pause = RETRY_FIRST
         while True:
+            await self._wait_for_dockerd()
             was_reachable = False
-            if self._state.has_orphans() and self._path:
-                await self._dockerd_listens()
             try:
                 await self._follow()
             except FAILURES as error:
@@ -77,26 +80,21 @@ class Docker:
                 self._report(error)
             pause = RETRY_FIRST if was_reachable else min(pause * 2, RETRY_LAST)
             with trio.move_on_after(pause):
-                await self._wait_for_dockerd()
+                await self._state.orphaned.wait()
+            self._state.orphaned = trio.Event()
 
     async def _wait_for_dockerd(self) -> None:
-        """Return once a dockerd listens that takes the place of one that died.
+        """Return once a dockerd listens, and let it have the ports that its predecessor's shims hold.
 
         One that starts listens long before it answers, and binds the ports of the containers that lived
-        on in between: that is when its predecessor's shims have to let go.
+        on in between: that is when the old shims have to let go.
         """
-        if not self._state.has_orphans() or not self._path:
-            await trio.sleep_forever()
-        while not await self._dockerd_listens():
-            await trio.sleep(RETURN_LOOK)
-
-    async def _dockerd_listens(self) -> bool:
-        try:
-            await (await trio.open_unix_socket(self._path)).aclose()
-        except OSError:
-            return False
+        while not await self._presence.there():
+            self._report(OSError("no dockerd listens"))
+            with trio.move_on_after(RETURN_LOOK if self._state.has_orphans() else LOOK):
+                await self._state.orphaned.wait()
+            self._state.orphaned = trio.Event()
         self._state.let_orphans_go()
-        return True
 
     def _report(self, error: Exception) -> None:
         if self._state.docker_reachable or not self._state.docker_error:

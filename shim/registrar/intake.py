@@ -1,8 +1,8 @@
 """The registration socket: shims and `resync` come here with a binding and their ends of two pipes.
 
 A message is one line, its words separated by NUL: ``register`` and docker-proxy's flags, or ``adopt``, a
-process id and the flags (from `resync`, for another process), or ``claim`` and the flags ("I cannot
-bind: will Envoy let go?").  Pipes come along as SCM_RIGHTS.
+process id and the flags (from `resync`, for another process), or ``claim`` and the flags ("somebody
+is on my port: who?").  Pipes come along as SCM_RIGHTS.
 """
 
 import fcntl
@@ -183,6 +183,8 @@ async def _receive(connection: trio.socket.SocketType, fds: list[int]) -> bytes:
         line += data
         if flags & socket.MSG_CTRUNC or len(fds) > RIGHTS_LIMIT:
             raise Refused("too many file descriptors")
+        if not data and not line:
+            raise OSError("nothing was said")  # only somebody who looks whether we are here
         if not data or len(line) > MESSAGE_LIMIT or b"\n" in line[:-1]:
             raise Refused(f"not one line of at most {MESSAGE_LIMIT} bytes: {line[:60]!r}")
     return line[:-1]
@@ -200,6 +202,8 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> b
     except (FlagError, ValueError, IndexError) as error:
         raise Refused(str(error)) from None
     if verb == "claim":
+        if state.registry.held(binding.address):
+            return b"held\n"
         freed = await state.wait_until_free(binding.address, PORT_PATIENCE)
         return b"free\n" if freed else b"taken\n"
     if len(fds) < 2 or not (_is_pipe(fds[0], os.O_RDONLY) and _is_pipe(fds[1], os.O_WRONLY)):

@@ -77,10 +77,12 @@ async def serve(config: Config) -> None:
         registration = intake.listen(config.socket)
         clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)
+        if config.api_address.path:
+            clean.callback(_unlink, config.api_address.path)
         clean.callback(state.lines.close)
         admitted, failed = state.recover()
         log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
-        if not admitted:
+        if not admitted and not failed:
             state.settle()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)

@@ -10,7 +10,7 @@ import trio
 
 from shim.core.binding import Address, Binding, Service
 from shim.core.discovery import Session, Sessions
-from shim.core.labels import default_service
+from shim.core.labels import default_service, describe
 from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.core.templates import Templates
@@ -25,6 +25,8 @@ RELEASE_PATIENCE = 1.8
 LABEL_PATIENCE = 10.0
 # How long (seconds) it may take until it shows whether a shim's SIGTERM came from dockerd's death.
 DOUBT = 2.0
+# How long (seconds) after our start `resync` has to bring what we may not look into.
+RESYNC_PATIENCE = 5.0
 # The parent of a process whose own has died.
 INIT = 1
 # An Envoy that was there before this registrar polls again within this (seconds).
@@ -48,8 +50,12 @@ class State:
         self.shim_missed = trio.Event()
         self.docker_reachable = False
         self.docker_error = ""
+        # Set when a shim has lost its dockerd: a new one is looked for in earnest then.
+        self.orphaned = trio.Event()
         # Whether what we know is enough to answer an Envoy that already has a configuration.
         self.settled = False
+        self._settle_at: float | None = None
+        self._unreadable = False  # shims run that we may not take up ourselves
         self._ids = itertools.count(1)
         self._pipes: dict[int, int] = {}  # inode of a lease's pipe -> lease
         self._pipe_of: dict[int, int] = {}
@@ -97,6 +103,7 @@ class State:
                 admitted += self._adopt(shim)
             except (OSError, ValueError) as error:
                 failed += 1
+                self._unreadable = True
                 log.warning("cannot take up %s (process %d): %s", shim.binding, shim.pid, error)
         return admitted, failed
 
@@ -114,7 +121,8 @@ class State:
         if lease is None:
             return
         self.registry.release(lease, self.now())
-        self._waiting[lease_id] = self.now() + RELEASE_PATIENCE
+        # From when its container's first port was released: a hundred ports are not a hundred waits.
+        self._waiting[lease_id] = lease.stage_at + RELEASE_PATIENCE
         self.touch()
 
     def _on_orphan(self, lease_id: int) -> None:
@@ -132,6 +140,7 @@ class State:
         self._doubted.pop(lease.id, None)
         if not lease.orphan:
             lease.orphan = True
+            self.orphaned.set()
             log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)
 
     def _resolve_doubts(self, now: float) -> None:
@@ -141,6 +150,8 @@ class State:
                 del self._doubted[lease_id]
             elif parent_of(lease.pid) not in (self._parents[lease_id], 0):
                 self._orphaned(lease)
+                if now >= until and self.docker_reachable:
+                    self._end_shim(lease)  # there is a dockerd again already
             elif now >= until and not self.docker_reachable:
                 self._doubted[lease_id] = now + DOUBT
             elif now >= until:
@@ -194,8 +205,13 @@ class State:
             then()
 
     def settle(self) -> None:
-        """What Docker knows is known: Envoys that wait for us may be answered."""
-        if not self.settled:
+        """What Docker knows is known: Envoys that wait for us may be answered.
+
+        Where shims run that we may not look into, a moment is left for `resync` to bring them.
+        """
+        if self._settle_at is None:
+            self._settle_at = self.started_at + (RESYNC_PATIENCE if self._unreadable else 0.0)
+        if not self.settled and self.now() >= self._settle_at:
             self.settled = True
             self.registry.list_staged(self.now())
             self.touch()
@@ -251,10 +267,14 @@ class State:
                 await changed.wait()
                 continue
             self._default_labels()
+            if self._settle_at is not None:
+                self.settle()
             self.touch()
 
     def _next_deadline(self) -> float:
         deadlines = [*self._waiting.values(), *self._doubted.values()]
+        if self._settle_at is not None and not self.settled:
+            deadlines.append(self._settle_at)
         if (due := self.registry.next_deadline()) is not None:
             deadlines.append(due)
         if self._waiting and not len(self.sessions):
@@ -274,8 +294,3 @@ class State:
                 assert lease is not None
                 log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
                 self.label(lease, default_service(lease.binding.backend, self.default_mode))
-
-
-def describe(service: Service) -> str:
-    environment = f" ({service.environment})" if service.environment else ""
-    return f"{service.name}{environment}, {service.mode}, container {service.container or 'unknown'}"

@@ -26,6 +26,7 @@ TOOLS = {
     "busybox": "busybox-static",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "nft": "nftables",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 

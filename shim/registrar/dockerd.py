@@ -1,0 +1,54 @@
+"""Whether a dockerd is there, without being the one who starts it."""
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+import trio
+
+# Who listens for dockerd where systemd starts it on demand (docker.socket).
+SYSTEMD = 1
+
+
+class Presence:
+    """The dockerd behind a Unix socket; an empty path: one elsewhere, that is simply asked."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._on_demand = False
+
+    async def there(self) -> bool:
+        """Whether one listens.
+
+        One that starts does so long before it answers.  systemd's socket listens always, and to connect
+        to it starts a dockerd that an operator may have stopped on purpose; so once that is known, its
+        process is looked for instead.
+        """
+        if not self._path:
+            return True
+        if self._on_demand:
+            return dockerd_runs()
+        try:
+            async with await trio.open_unix_socket(self._path) as stream:
+                credentials = stream.socket.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+                )
+        except OSError:
+            return False
+        self._on_demand = struct.unpack("3i", credentials)[0] == SYSTEMD
+        return not self._on_demand or dockerd_runs()
+
+
+def dockerd_runs(proc: Path = Path("/proc")) -> bool:
+    """Whether a process of that name runs here."""
+    for name in os.listdir(proc):
+        if name.isdecimal():
+            try:
+                stat = (proc / name / "stat").read_text()
+            except OSError:
+                continue
+            command, state = stat.partition("(")[2].rpartition(")")[0], stat.rpartition(")")[2].split()[0]
+            if command == "dockerd" and state != "Z":
+                return True
+    return False
