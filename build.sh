@@ -66,7 +66,9 @@ build() {
   SOURCE_DATE_EPOCH=315532800 $venv/bin/shiv --reproducible --site-packages $stage \
     -e shim.__main__:main -o $build/shiv.pyz
   $venv/bin/python -m shim.artifact.assemble $build/shiv.pyz dist/envoy-docker-shim
-  dist/envoy-docker-shim --version
+  # It runs, and is unpacked for the tests and the demo.
+  rm -rf $build/unpacked
+  SHIV_ROOT=$build/unpacked dist/envoy-docker-shim --version
 }
 
 case ${1-} in

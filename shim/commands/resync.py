@@ -30,7 +30,7 @@ def main(args: list[str]) -> int:
         print(f"{'restored ' if answer == 'ok' else 'was known'} {shim.binding} (process {shim.pid})")
     found = sum(counts.values())
     print(
-        f"{found} shims found: {counts['ok']} restored, {counts['known']} known already,"
+        f"{found} shim{'s'[: found != 1]} found: {counts['ok']} restored, {counts['known']} known already,"
         f" {counts['failed']} failed"
     )
     if not found:
@@ -51,7 +51,10 @@ def replay(shim: Shim, path: str) -> str:
             raise CommandError("the process has ended")
         with connect(path) as registrar:
             message = "\0".join(["adopt", str(shim.pid), *shim.args]).encode() + b"\n"
-            socket.send_fds(registrar, [message], [lease_fd, wake_fd])
+            try:
+                socket.send_fds(registrar, [message], [lease_fd, wake_fd])
+            except BrokenPipeError:
+                pass  # refused before it was read; the reason is there to be read all the same
             answer = registrar.recv(1024).decode("utf-8", "replace").strip()
     finally:
         os.close(lease_fd)

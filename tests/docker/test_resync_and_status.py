@@ -102,7 +102,7 @@ def test_resync_takes_no_shim_twice_that_registered_from_another_pid_namespace(s
     stack.dockerd.run_http("hello", "-p", "127.0.0.1:8203:80")
     assert stack.get(8203).text == "hello\n"
     done = run(stack, "resync")
-    assert done.stdout.splitlines()[-1] == "1 shims found: 0 restored, 1 known already, 0 failed"
+    assert done.stdout.splitlines()[-1] == "1 shim found: 0 restored, 1 known already, 0 failed"
     assert len(stack.registrar.bindings()) == 1
 
 
@@ -130,7 +130,8 @@ def test_resync_without_a_registrar_fails_and_says_so(stack: Stack, containers: 
     done = run(stack, "resync")
     assert done.returncode == 1
     assert f"no registrar on {stack.registrar.socket}" in done.stdout + done.stderr
-    assert f"{containers} shims found: 0 restored, 0 known already, {containers} failed" in done.stdout
+    found = f"{containers} shim{'s'[: containers != 1]} found"
+    assert f"{found}: 0 restored, 0 known already, {containers} failed" in done.stdout
 
 
 # -- status --------------------------------------------------------------------------------------------
@@ -220,7 +221,10 @@ registrar.settimeout(10)
 registrar.connect(sys.argv[1])
 flags = "-proto tcp -host-ip 0.0.0.0 -host-port 80 -container-ip 192.0.2.1 -container-port 80"
 line = "\\0".join(["register", *flags.split()]).encode() + b"\\n"
-socket.send_fds(registrar, [line], [*os.pipe()])
+try:
+    socket.send_fds(registrar, [line], [*os.pipe()])
+except BrokenPipeError:
+    pass  # refused before anything was said
 print(registrar.recv(1000).decode())
 """
 

@@ -124,7 +124,7 @@ def sweep() -> list[str]:
 def _remove(name: str, keep: set[Path]) -> None:
     _kill_all(name, time.monotonic() + 20)
     directory = Path(tempfile.gettempdir()) / name
-    for path in _shim_sockets(directory):
+    for path in shim_sockets(directory):
         path.unlink(missing_ok=True)
     for mount in reversed(_mounts(name)):
         _libc.umount2(os.fsencode(mount), MNT_DETACH)
@@ -219,7 +219,7 @@ def _mounts(name: str) -> list[str]:
     return [point for point in points if point.startswith(f"{tempfile.gettempdir()}/{name}/")]
 
 
-def _shim_sockets(directory: Path) -> set[Path]:
+def shim_sockets(directory: Path) -> set[Path]:
     """Sockets of containerd's shims: outside the exec-root whatever one says, and orphaned by a kill -9."""
     found: set[Path] = set()
     for pattern in (
