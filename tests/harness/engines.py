@@ -27,6 +27,7 @@ TOOLS = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "nft": "nftables",
+    "systemd-analyze": "systemd",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 
