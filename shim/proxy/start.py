@@ -48,6 +48,8 @@ PORT_PATIENCE = 3.0
 # SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
 # may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
 # it knows when dockerd is back and wants the port.  Without a registrar there is nothing to stay for.
+# The signal comes twice, and in dash a trap that runs inside another spoils the status of the command it
+# comes after: hence it is ignored meanwhile, and a failure has to be seen twice.
 PARKED = (
     MARK
     + """
@@ -61,8 +63,14 @@ release() {
   fi
   exit 0
 } 2>/dev/null
+orphaned() {
+  trap '' TERM
+  again=1
+  echo orphan >&6 || echo orphan >&6 || exit 0
+  trap orphaned TERM
+} 2>/dev/null
 trap release INT
-trap 'again=1; echo orphan 2>/dev/null >&6 || exit 0' TERM
+trap orphaned TERM
 while again=; read -r command <&7 || [ "$again" ]; do
   [ "$command" != exit ] || exit 0
 done
