@@ -43,7 +43,8 @@ PORT_PATIENCE = 3.0
 # mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
 # there is none, the write fails and nothing is waited for.  dash, bash and busybox sh all run a trap
 # in the middle of `read`, but not all of them let a second signal interrupt a read inside a trap:
-# hence a line on the pipe, not a signal, to end the wait.
+# hence a line on the pipe, not a signal, to end the wait.  The timer may not have come to closing its copies
+# of lease and port when the answer is there: hence its end is waited for.
 #
 # SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
 # may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
@@ -60,6 +61,7 @@ release() {
     { sleep 2; echo >&7; } 6>&- 8>&- &
     read -r _ <&7
     kill -s KILL $!
+    wait
   fi
   exit 0
 } 2>/dev/null
