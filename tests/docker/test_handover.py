@@ -99,7 +99,7 @@ def test_until_a_late_container_listens_http_mode_says_503_and_tcp_mode_hangs_up
 def test_a_hundred_ports_of_a_container_are_let_go_in_one_step(stack: Stack, engine: Engine) -> None:
     """... and nobody hangs while they are taken over one by one."""
     ports = range(9100, 9100 + MANY)
-    with Attempts(stack.host, ("127.0.0.1", ports[-1]), patience=10.0) as clients:
+    with Attempts(stack.host, ("127.0.0.1", ports[-1]), patience=16.0) as clients:
         eventually(clients.seen, what="it asks before there is a container")
         options = [word for port in ports for word in ("-p", f"127.0.0.1:{port}:80")]
         stack.dockerd.run_http("hello", *options, name="box")
