@@ -41,6 +41,7 @@ trap 'orphaned "$@"' TERM
 # On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
 # mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
 # there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait.
+# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
 PARKED = (
     MARK
     + _ORPHANED
@@ -51,6 +52,7 @@ release() {
     { sleep 2; echo >&7; } 6>&- 8>&- &
     read -r _ <&7
     kill -s KILL $!
+    wait
   fi
   exit 0
 } 2>/dev/null

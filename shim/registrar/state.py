@@ -111,11 +111,14 @@ class State:
 
     def _adopt(self, shim: Shim) -> bool:
         lease_fd, wake_fd = open_line(shim.pid)
-        # The same process still, now that its pipes are ours: else another one has its number.
-        if start_time_of(shim.pid) != shim.started:
+        try:
+            # The same process still, now that its pipes are ours: else another one has its number.
+            if start_time_of(shim.pid) != shim.started:
+                raise OSError("the process has ended")
+        except (OSError, ValueError):
             os.close(lease_fd)
             os.close(wake_fd)
-            raise OSError("the process has ended")
+            raise
         lease_id = self.admit(shim.pid, shim.binding, lease_fd, wake_fd)
         if lease_id is not None:
             self._on_parked(lease_id)  # perhaps when nobody looked

@@ -1,6 +1,6 @@
 """Containers come and go, and so do the registrar and Envoy: what is served, and how soon.
 
-Under load, with each part killed: test_every_process_dies.py.
+Under load: test_restart_loops.py; with each part killed: test_every_process_dies.py.
 """
 
 import contextlib
@@ -19,20 +19,7 @@ from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy, pytest.mark.usefixtures("clean")]
 
-RESTARTS, REPLACEMENTS = 20, 10
-BACK_WITHIN = 1.0  # seconds from Docker's `start` event to the first 200: the issue's promise
 AT_ONCE = 5.0  # for a whole `docker run`: far below the 16 s after which dockerd gives a proxy up
-
-
-def restart(stack: Stack, container: str) -> None:
-    stack.dockerd.api(f"/containers/{container}/restart?t=0", "POST")
-
-
-def start_events(stack: Stack, container: str, since: float) -> list[float]:
-    """When the container has started, as Docker says."""
-    wanted = ("--filter", f"container={container}", "--filter", "event=start", "--format", "{{.TimeNano}}")
-    span = ("--since", f"{since:.9f}", "--until", f"{time.time():.9f}")
-    return [int(line) / 1e9 for line in stack.dockerd.docker("events", *span, *wanted).split()]
 
 
 def refused(stack: Stack, port: int, address: str = "127.0.0.1") -> bool:
@@ -51,31 +38,6 @@ def took_at_once() -> Iterator[None]:
 
 
 # -- containers ----------------------------------------------------------------------------------------
-
-
-def test_each_of_twenty_restarts_is_back_within_a_second(stack: Stack) -> None:
-    container = stack.dockerd.run_http("again", "-p", "8100:80", labels={"ServiceName": "web"})
-    stack.get(8100)
-    since = time.time()
-    answered = []
-    for _ in range(RESTARTS):
-        restart(stack, container)
-        assert stack.get(8100).text == "again\n"
-        answered.append(time.time())
-    started = start_events(stack, container, since)
-    delays = [answer - start for start, answer in zip(started, answered, strict=True)]
-    assert max(delays) < BACK_WITHIN, delays
-    assert stack.binding(8100)["cluster"] == "web-8100"
-
-
-def test_a_container_may_take_over_the_port_of_one_just_removed(stack: Stack) -> None:
-    """And the first answer is the new one's."""
-    previous = stack.dockerd.run_http("0", "-p", "8101:80")
-    stack.get(8101)
-    for number in range(1, REPLACEMENTS + 1):
-        stack.dockerd.docker("rm", "--force", previous)
-        previous = stack.dockerd.run_http(str(number), "-p", "8101:80")
-        assert stack.get(8101).text == f"{number}\n"
 
 
 def test_a_port_is_free_although_clients_still_hold_connections_to_it(stack: Stack) -> None:

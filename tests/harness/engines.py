@@ -28,6 +28,7 @@ TOOLS = {
     "nsenter": "util-linux",
     "nft": "nftables",
     "systemd-analyze": "systemd",
+    "faketime": "faketime",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 

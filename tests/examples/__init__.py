@@ -1,0 +1,1 @@
+"""What is given to users to copy, and what the README says, is true."""

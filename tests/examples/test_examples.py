@@ -1,0 +1,118 @@
+"""The files in examples/ are what the programs print, take and mean."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shim.commands import bootstrap
+from shim.core.labels import service_of
+from shim.registrar.config import Config, load
+from tests.examples.documents import EXAMPLES, INSTALLED, LABELS
+from tests.harness.engines import Engine
+from tests.harness.envoy import validate
+
+
+def envoy_yaml() -> str:
+    return (EXAMPLES / "envoy.yaml").read_text()
+
+
+def test_envoy_yaml_is_what_bootstrap_prints_for_the_defaults() -> None:
+    assert envoy_yaml() == bootstrap.text(Config(), "docker-host", "docker")
+
+
+@pytest.mark.envoy
+def test_envoy_accepts_envoy_yaml_without_a_warning(tmp_path: Path) -> None:
+    said = validate(tmp_path, yaml.safe_load(envoy_yaml()))
+    assert re.findall(r".*\[(?:warning|error|critical)\].*", said) == []
+
+
+def uncommented() -> str:
+    """The example configuration with its settings switched on; prose has a space after its `#`."""
+    text = (EXAMPLES / "envoy-docker-shim.yaml").read_text()
+    return re.sub(r"^#((?:  )*[a-z_]+:.*)$", r"\1", text, flags=re.MULTILINE)
+
+
+def test_the_example_configuration_as_it_is_changes_nothing() -> None:
+    assert load(str(EXAMPLES / "envoy-docker-shim.yaml"), {}) == Config()
+
+
+def test_the_example_configuration_shows_every_key_with_its_default(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(uncommented())
+    assert set(yaml.safe_load(uncommented())) == set(Config._fields)
+    loaded = load(str(file), {})
+    assert loaded._replace(tracing=None) == Config()
+    assert loaded.tracing is not None and loaded.tracing.sampling == 100
+
+
+def test_the_example_configuration_may_name_zipkin_in_place_of_otlp(tmp_path: Path) -> None:
+    match = re.search(r"in place of otlp, (zipkin: \S+)", uncommented())
+    assert match is not None
+    file = tmp_path / "config.yaml"
+    file.write_text(re.sub(r"otlp: .*", match[1], uncommented()))
+    tracing = load(str(file), {}).tracing
+    assert tracing is not None and tracing.kind == "zipkin"
+
+
+def test_daemon_json_names_the_file_where_the_units_have_it() -> None:
+    settings = json.loads((EXAMPLES / "daemon.json").read_text())
+    assert settings == {
+        "userland-proxy": True,
+        "userland-proxy-path": INSTALLED,
+        "iptables": False,
+        "ip6tables": False,
+    }
+
+
+@pytest.mark.docker
+def test_dockerd_takes_daemon_json(engine: Engine, tmp_path: Path) -> None:
+    """As it is, but for the proxy's path, which has to be there."""
+    settings = json.loads((EXAMPLES / "daemon.json").read_text())
+    file = tmp_path / "daemon.json"
+    file.write_text(json.dumps({**settings, "userland-proxy-path": str(engine.proxy)}))
+    said = subprocess.run(
+        [engine.dockerd, "--config-file", file, "--iptables=true"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PATH": engine.path},
+    )
+    # Only the flag added here is in its way; and this is the message that the README quotes.
+    assert re.search(
+        r"directives are specified both as a flag and in the configuration file: iptables", said.stderr
+    )
+
+
+def compose() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())["services"]
+    return services
+
+
+def test_compose_runs_envoy_in_the_hosts_network_with_the_examples_file() -> None:
+    envoy = compose()["envoy"]
+    assert envoy["network_mode"] == "host" and "ports" not in envoy
+    (mount,) = envoy["volumes"]
+    source, target, _ = mount.split(":")
+    assert (EXAMPLES / source).samefile(EXAMPLES / "envoy.yaml")
+    assert target in envoy["command"]
+
+
+def test_compose_shows_http_tcp_udp_and_a_service_without_labels() -> None:
+    services = {name: service for name, service in compose().items() if name != "envoy"}
+    modes = {}
+    for name, service in services.items():
+        labels = {"com.docker.compose.service": name, **service.get("labels", {})}
+        found = service_of({"Labels": labels}, Config().default_mode)
+        assert (found.name, found.problem) == (name, "")
+        (port,) = service["ports"]
+        modes[name] = "udp" if port.endswith("/udp") else found.mode
+        assert set(service.get("labels", {})) <= set(LABELS)
+    assert modes == {"shop": "http", "cache": "tcp", "echo": "udp", "plain": "http"}
+    assert "labels" not in services["plain"]

@@ -1,0 +1,33 @@
+"""The README's series are what a real Envoy says of a container."""
+
+import re
+
+import pytest
+
+from tests.examples.documents import table_rows
+from tests.harness.stack import Stack
+from tests.harness.wait import eventually
+
+pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+
+
+def test_the_readmes_series_are_on_envoys_page_under_the_services_name(stack: Stack) -> None:
+    labels = {"ServiceName": "web", "EnvironmentName": "dev"}
+    stack.dockerd.run_http("hello", "-p", "8090:80", labels=labels)
+    stack.dockerd.run_tcp_echo("-p", "8091:7", labels={**labels, "ProxyMode": "tcp"})
+    stack.get(8090)
+    stack.binding(8091)
+    with stack.host.connect("127.0.0.1", 8091) as peer:
+        peer.sendall(b"x")
+    page = eventually(lambda: _page_with(stack, "envoy_tcp_downstream_cx_total", "envoy_http_downstream_rq"))
+    for names, label, _ in table_rows("Metrics"):
+        for name in re.findall(r"`(\S+)`", names):
+            series = [line for line in page.splitlines() if line.startswith(f"{name}{{")]
+            assert series, name
+            key = re.match(r"`(\w+)", label)
+            assert key is None or any(f'{key[1]}="web-dev-809' in line for line in series), name
+
+
+def _page_with(stack: Stack, *names: str) -> str:
+    page = stack.envoy.admin("/stats/prometheus")
+    return page if all(f"\n{name}" in page for name in names) else ""
