@@ -21,6 +21,7 @@ from shim.registrar.config import Config, ConfigError, Endpoint, load
 from shim.registrar.docker import Docker, client_for
 from shim.registrar.http import HttpServer
 from shim.registrar.notify import notify
+from shim.registrar.peers import user_of
 from shim.registrar.refusals import inspect_refusals
 from shim.registrar.state import State
 
@@ -137,7 +138,7 @@ def listen_api(endpoint: Endpoint) -> socket.socket:
 
 async def _serve_api(sock: socket.socket, state: State, default_admin: str) -> None:
     api = Api(state)
-    server = HttpServer(api.handle, state.connection_closed)
+    server = HttpServer(api.handle, state.connection_closed, user_of)
     send, receive = trio.open_memory_channel(16)
     api.report_nacks_to(send)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))

@@ -1,0 +1,107 @@
+"""Asking an Envoy's admin why it refuses: the address comes from whoever polls, and so does the answer."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from shim.core.discovery import Session
+from shim.registrar.refusals import inspect_refusals, url_of
+from tests.builders import QuietState
+
+LISTENER = "tcp/0.0.0.0:80"
+
+
+@pytest.mark.parametrize("admin", ["127.0.0.1:9901", "127.1.2.3:1", "[::1]:65535"])
+def test_a_loopback_address_is_asked(admin: str) -> None:
+    assert url_of(admin).startswith(f"http://{admin}/config_dump")
+
+
+@pytest.mark.parametrize(
+    "admin",
+    [
+        "",
+        "10.0.0.1:80",
+        "localhost:80",
+        "::1:80",
+        "::1%x@192.0.2.1:80",
+        "::1%a/b:80",
+        "[::1%lo]:80",
+        "[::1]]]:1",
+        "[127.0.0.1]:1",
+        "127.0.0.1:" + "9" * 30,
+        "127.0.0.1:\u0661",
+        "127.0.0.1:1/x?",
+    ],
+)
+def test_nothing_else_is(admin: str) -> None:
+    with pytest.raises(ValueError):
+        url_of(admin)
+
+
+@asynccontextmanager
+async def admin_that_says(body: bytes) -> AsyncIterator[str]:
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some(65536)
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+            await stream.send_all(head + body)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        port: int = listener.socket.getsockname()[1]
+        yield f"127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+def asked(*admins: str, good: bytes) -> dict[str, str]:
+    """The reasons that a good Envoy gives after these others have been asked."""
+
+    async def run() -> dict[str, str]:
+        state = QuietState()
+        state.registry.listeners.put(LISTENER, b"{}")
+        send, receive = trio.open_memory_channel[Session](len(admins) + 1)
+        async with admin_that_says(good) as address:
+            sessions = [Session("node", admin, 0.0) for admin in [*admins, address]]
+            for session in sessions:
+                send.send_nowait(session)
+            send.close()
+            with trio.fail_after(10):
+                await inspect_refusals(receive, state, "127.0.0.1:1")
+        assert not any(session.rejected for session in sessions[:-1])
+        return sessions[-1].rejected
+
+    return trio.run(run)
+
+
+def dump(name: object, details: object = "taken") -> bytes:
+    return json.dumps({"configs": [{"name": name, "error_state": {"details": details}}]}).encode()
+
+
+def test_an_address_that_leads_nowhere_hinders_no_other() -> None:
+    wrong = ("[::1]]]:1", "::1:1", "127.0.0.1:" + "9" * 30, "::1%x@192.0.2.1:80", "127.0.0.1:1")
+    assert asked(*wrong, good=dump(LISTENER)) == {LISTENER: "taken"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 100_000,
+        b'{"configs": 5}',
+        b'{"configs": [5, {"error_state": 5}, {"error_state": {"failed_configuration": "x"}}]}',
+        dump("of a port that is not ours"),
+    ],
+)
+def test_an_answer_that_is_none_is_no_reason(body: bytes) -> None:
+    assert asked(good=body) == {}
+
+
+def test_a_long_reason_is_cut_to_its_end() -> None:
+    found = asked(good=dump(LISTENER, "a" * 10_000 + "cannot bind"))
+    assert len(found[LISTENER]) < 400
+    assert found[LISTENER].endswith("cannot bind")
