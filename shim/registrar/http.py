@@ -9,6 +9,7 @@ when all is taken gets a place, and it is taken from the user who has most.
 
 import itertools
 import logging
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple
@@ -27,6 +28,7 @@ IDLE_PATIENCE = 120.0
 WRITE_PATIENCE = 30.0
 # An Envoy has two.  Times BODY_LIMIT: what requests can take of memory.
 CONNECTION_LIMIT = 128
+ACCEPTED_AT_ONCE = 64
 # What answers that are not read can take of it; one alone may be larger.
 ANSWERS_LIMIT = 32 << 20
 # How often (seconds) it is said that somebody was put out.
@@ -71,6 +73,26 @@ class HttpServer:
         self._connections: set[_Connection] = set()
         self._turn = trio.Lock()
         self._complain_at = 0.0
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Accept for ever on ``sock``, which listens.
+
+        Many at a time: where the queue is full, the kernel leaves newcomers out for seconds.
+        """
+        sock.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            while True:
+                await trio.lowlevel.wait_readable(sock)
+                try:
+                    for _ in range(ACCEPTED_AT_ONCE):
+                        connection = trio.socket.from_stdlib_socket(sock.accept()[0])
+                        nursery.start_soon(self.attend, trio.SocketStream(connection))
+                except BlockingIOError:
+                    pass
+                except OSError as error:
+                    # Out of descriptors, say: what is queued waits.
+                    log.error("accept on the API's socket: %s", error)
+                    await trio.sleep(0.1)
 
     async def attend(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Serve one connection until it ends; never raises for what the client does."""

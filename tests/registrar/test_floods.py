@@ -4,6 +4,7 @@ The same with the real programs is in tests/docker/test_floods.py.
 """
 
 import os
+import resource
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -186,6 +187,31 @@ async def test_a_flood_leaves_no_more_tasks_than_there_are_places() -> None:
         tasks = trio.lowlevel.current_statistics().tasks_living - before
         assert http.CONNECTION_LIMIT <= tasks <= 2 * http.CONNECTION_LIMIT
         assert len(server.closed) == 2 * http.CONNECTION_LIMIT
+
+
+@in_trio
+async def test_a_queue_of_connections_is_worked_off_and_a_lack_of_descriptors_outlived(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=300)
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(300)]
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = len(os.listdir("/proc/self/fd")) + 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    closed: list[int] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(HttpServer(answer_or_hold, closed.append).serve, listener)
+            await trio.sleep(1)
+            assert "accept on the API" in caplog.text
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            await trio.sleep(1)
+            assert len(closed) == 300 - http.CONNECTION_LIMIT
+            nursery.cancel_scope.cancel()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        for sock in [listener, *clients]:
+            sock.close()
 
 
 # -- whose a connection is -------------------------------------------------------------------------------
