@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
@@ -165,7 +166,7 @@ def refusals(data: bytes) -> None:
     """What an Envoy's admin, or whoever is at that address, says; and that address."""
     try:
         url = url_of(data.decode("utf-8", "replace"))
-        assert httpx.URL(url).host.startswith("127.") or httpx.URL(url).host == "::1", url
+        assert ip_address(httpx.URL(url).host).is_loopback, url
     except ValueError:
         pass
     try:
