@@ -28,7 +28,8 @@ IDLE_PATIENCE = 120.0
 WRITE_PATIENCE = 30.0
 # An Envoy has two.  Times BODY_LIMIT: what requests can take of memory.
 CONNECTION_LIMIT = 128
-ACCEPTED_AT_ONCE = 64
+# Those are there for a moment before they are counted.
+ACCEPTED_AT_ONCE = 32
 # What answers that are not read can take of it; one alone may be larger.
 ANSWERS_LIMIT = 32 << 20
 # How often (seconds) it is said that somebody was put out.
