@@ -140,7 +140,9 @@ def test_a_shim_that_finds_the_queue_full_is_found_without_docker(artifact: Path
         command = flags("tcp", ("127.0.0.1", 8304), ("192.0.2.1", 80))
         shim = clean.enter_context(host.call(start_proxy, artifact, command, env=env))
         os.kill(registrar.pid, signal.SIGCONT)
-        eventually(lambda: [b["pid"] for b in registrar.bindings()] == [shim.pid], 10, "it is found")
+        eventually(
+            lambda: [b["pid"] for b in registrar.bindings()] == [shim.pid], 2 * intake.NO_CALM, "found"
+        )
 
 
 def fill_queue(path: Path) -> list[socket.socket]:
@@ -158,7 +160,7 @@ def fill_queue(path: Path) -> list[socket.socket]:
 
 FLOODS = {
     "silent": 3000,
-    "slow": 3000,
+    "slow": 1000,
     "headers": 300,
     "large": 300,
     "chunked": 300,
