@@ -9,7 +9,7 @@ import trio
 
 from shim.core.binding import Backend
 from shim.core.discovery import HOLD, Hold, Patience, Session, Subscription
-from shim.core.labels import printable
+from shim.core.question import question_of
 from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
 from shim.registrar.http import Request, Response
@@ -71,17 +71,13 @@ class Api:
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )
         try:
-            question = json.loads(request.body)
-            node = question["node"]["id"]
-            version = question.get("version_info", "")
-            if not (isinstance(node, str) and node and isinstance(version, str)):
-                raise TypeError("node.id and version_info must be texts")
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            return _error(400, f"not a discovery request: {str(error)[:200]}")
+            question = question_of(request.body)
+        except ValueError as error:
+            return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
-            return self._endpoints(question)
-        session = self._state.poll(printable(node), _admin_of(question["node"]), request.connection)
-        return await self._poll(kind, version, session)
+            return self._endpoints(question.names)
+        session = self._state.poll(question.node, question.admin, request.connection)
+        return await self._poll(kind, question.version, session)
 
     async def _poll(self, kind: str, version: str, session: Session) -> Response:
         state = self._state
@@ -140,10 +136,8 @@ class Api:
                 # It is looked into with the next refusal.
                 pass
 
-    def _endpoints(self, question: dict[str, Any]) -> Response:
+    def _endpoints(self, wanted: frozenset[str]) -> Response:
         """The endpoints of the clusters that are named, for an Envoy that is set up to ask (EDS)."""
-        names = question.get("resource_names") or []
-        wanted = set(names) if isinstance(names, list) and all(isinstance(n, str) for n in names) else set()
         registry = self._state.registry
         found = registry.backends()
         resources = [
@@ -156,14 +150,6 @@ def _assignment(name: str, backend: Backend) -> dict[str, Any]:
     assignment = cluster_load_assignment(name, backend.ip, backend.port)
     kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
     return {"@type": kind, **assignment}
-
-
-def _admin_of(node: dict[str, Any]) -> str:
-    """The Envoy's admin address, which our bootstrap puts into the node's metadata."""
-    metadata = node.get("metadata")
-    ours = metadata.get("envoy-docker-shim") if isinstance(metadata, dict) else None
-    admin = ours.get("admin") if isinstance(ours, dict) else None
-    return admin if isinstance(admin, str) else ""
 
 
 def _local_name(host: str) -> bool:

@@ -29,6 +29,9 @@ MESSAGE_LIMIT = 4096
 MESSAGE_PATIENCE = 2.0
 CONNECTION_LIMIT = 512
 RIGHTS_LIMIT = 4
+# After more connections than that /proc is searched for shims that found the queue full: once it has been
+# calm for so long (seconds), but not later than this.
+CALM, NO_CALM = 1.0, 10.0
 
 
 class SocketTaken(Exception):
@@ -109,59 +112,101 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 async def serve(sock: socket.socket, state: State) -> None:
     """Accept for ever.  ``sock`` was listening before /proc was searched, so that no shim is missed."""
-    limit = trio.CapacityLimiter(CONNECTION_LIMIT)
     with trio.socket.from_stdlib_socket(sock) as listener:
+        await _Intake(listener, state).run()
+
+
+class _Intake:
+    """Its connections, at most CONNECTION_LIMIT.
+
+    Whoever comes when there are as many takes the place of the one that has been silent for longest, so
+    that no shim, which has its say at once, waits behind programs that say nothing.
+    """
+
+    def __init__(self, listener: trio.socket.SocketType, state: State) -> None:
+        self._listener = listener
+        self._state = state
+        self._limit = trio.CapacityLimiter(CONNECTION_LIMIT)
+        self._silent: dict[object, trio.CancelScope] = {}  # oldest first
+        self._flooded = trio.Event()
+        self._last_flooded = 0.0
+
+    async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            await _accept(listener, state, limit, nursery)
+            nursery.start_soon(self._search_after_floods)
+            while True:
+                await self._make_room()
+                await self._limit.acquire_on_behalf_of(token := object())
+                try:
+                    connection, _ = await self._listener.accept()
+                except OSError as error:
+                    self._limit.release_on_behalf_of(token)
+                    # Out of descriptors, say: what is queued waits in the backlog.
+                    log.error("accept on the registration socket: %s", error)
+                    self._note_flood()
+                    await trio.sleep(0.1)
+                    continue
+                nursery.start_soon(self._attend, connection, token)
 
+    async def _make_room(self) -> None:
+        if self._limit.available_tokens:
+            return
+        self._note_flood()
+        # Those that have come but have not been attended to yet may have something to say.
+        await trio.lowlevel.checkpoint()
+        if self._silent and not self._limit.available_tokens:
+            self._silent.pop(next(iter(self._silent))).cancel()
 
-async def _accept(
-    listener: trio.socket.SocketType, state: State, limit: trio.CapacityLimiter, nursery: trio.Nursery
-) -> None:
-    while True:
-        await limit.acquire_on_behalf_of(token := object())
+    def _note_flood(self) -> None:
+        self._last_flooded = trio.current_time()
+        if not self._flooded.is_set():
+            log.warning("more than %d connections to the registration socket", CONNECTION_LIMIT)
+            self._flooded.set()
+
+    async def _search_after_floods(self) -> None:
+        while True:
+            await self._flooded.wait()
+            latest = trio.current_time() + NO_CALM
+            while (calm_at := min(self._last_flooded + CALM, latest)) > trio.current_time():
+                await trio.sleep_until(calm_at)
+            self._flooded = trio.Event()
+            admitted, _ = self._state.recover()
+            if admitted:
+                log.info("found %d shims that could not register", admitted)
+
+    async def _attend(self, connection: trio.socket.SocketType, token: object) -> None:
+        fds: list[int] = []
         try:
-            connection, _ = await listener.accept()
+            with connection:
+                answer = await self._answer(connection, fds, token)
+                with trio.move_on_after(MESSAGE_PATIENCE):
+                    await connection.send(answer)
         except OSError as error:
-            limit.release_on_behalf_of(token)
-            # Out of descriptors, say: what is queued waits in the backlog.
-            log.error("accept on the registration socket: %s", error)
-            await trio.sleep(0.1)
-            continue
-        nursery.start_soon(_attend, connection, state, limit, token)
+            # A shim does not wait for its answer.
+            log.debug("registration connection: %s", error)
+        finally:
+            for fd in fds:
+                os.close(fd)
+            self._limit.release_on_behalf_of(token)
 
-
-async def _attend(
-    connection: trio.socket.SocketType, state: State, limit: trio.CapacityLimiter, token: object
-) -> None:
-    fds: list[int] = []
-    try:
-        with connection:
-            answer = await _answer(connection, fds, state)
-            with trio.move_on_after(MESSAGE_PATIENCE):
-                await connection.send(answer)
-    except OSError as error:
-        # A shim does not wait for its answer.
-        log.debug("registration connection: %s", error)
-    finally:
-        for fd in fds:
-            os.close(fd)
-        limit.release_on_behalf_of(token)
-
-
-async def _answer(connection: trio.socket.SocketType, fds: list[int], state: State) -> bytes:
-    pid, uid = _peer(connection)
-    try:
-        if uid not in (0, os.geteuid()):
-            raise Refused(f"user {uid} may not register ports: only root and the registrar's own user")
-        with trio.move_on_after(MESSAGE_PATIENCE) as patience:
-            line = await _receive(connection, fds)
-        if patience.cancelled_caught:
-            raise Refused("no message came in time")
-        return await _follow(line.decode("utf-8", "replace").split("\0"), pid, fds, state)
-    except Refused as error:
-        log.warning("registration refused (process %d, user %d): %s", pid, uid, error)
-        return f"refused {error}\n".encode()
+    async def _answer(self, connection: trio.socket.SocketType, fds: list[int], token: object) -> bytes:
+        pid, uid = _peer(connection)
+        try:
+            if uid not in (0, os.geteuid()):
+                raise Refused(f"user {uid} may not register ports: only root and the registrar's own user")
+            with trio.move_on_after(MESSAGE_PATIENCE) as patience:
+                self._silent[token] = patience
+                try:
+                    line = await _receive(connection, fds)
+                finally:
+                    self._silent.pop(token, None)
+            if patience.cancelled_caught:
+                raise Refused("no message came in time")
+            return await _follow(line.decode("utf-8", "replace").split("\0"), pid, fds, self._state)
+        except Refused as error:
+            level = logging.DEBUG if self._flooded.is_set() else logging.WARNING
+            log.log(level, "registration refused (process %d, user %d): %s", pid, uid, error)
+            return f"refused {error}\n".encode()
 
 
 def _peer(connection: trio.socket.SocketType) -> tuple[int, int]:

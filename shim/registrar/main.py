@@ -21,12 +21,13 @@ from shim.registrar.config import Config, ConfigError, Endpoint, load
 from shim.registrar.docker import Docker, client_for
 from shim.registrar.http import HttpServer
 from shim.registrar.notify import notify
+from shim.registrar.peers import user_of
 from shim.registrar.refusals import inspect_refusals
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
 
-API_BACKLOG = 512
+API_BACKLOG = 4096
 
 
 def main(args: list[str]) -> int:
@@ -138,13 +139,13 @@ def listen_api(endpoint: Endpoint) -> socket.socket:
 
 async def _serve_api(sock: socket.socket, state: State, default_admin: str) -> None:
     api = Api(state)
-    server = HttpServer(api.handle, state.connection_closed)
+    server = HttpServer(api.handle, state.connection_closed, user_of)
     send, receive = trio.open_memory_channel(16)
     api.report_nacks_to(send)
-    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(inspect_refusals, receive, state, default_admin)
-        nursery.start_soon(trio.serve_listeners, server.attend, [listener])
+    with sock:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inspect_refusals, receive, state, default_admin)
+            nursery.start_soon(server.serve, sock)
 
 
 async def _follow_docker(docker_host: str, state: State) -> None:

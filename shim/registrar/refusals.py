@@ -10,6 +10,7 @@ import httpx
 import trio
 
 from shim.core.discovery import Session
+from shim.registrar.config import host_and_port
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
@@ -18,6 +19,7 @@ QUESTION = "/config_dump?resource=dynamic_listeners"
 PATIENCE = 2.0
 # A thousand listeners' dump is some megabytes; what is much more is not one.
 SIZE_LIMIT = 64 << 20
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
 
 
 async def inspect_refusals(
@@ -28,8 +30,13 @@ async def inspect_refusals(
         async for session in sessions:
             admin = session.admin or default_admin
             try:
-                rejected = rejections(await _ask(client, admin))
-            except (httpx.HTTPError, trio.TooSlowError, OSError, ValueError) as error:
+                listeners = state.registry.listeners
+                rejected = {
+                    name: reason
+                    for name, reason in rejections(await _ask(client, admin)).items()
+                    if name in listeners
+                }
+            except (*FAILURES, trio.TooSlowError) as error:
                 log.warning(
                     "Envoy %s refuses something; its admin at %s cannot say what: %s",
                     session.node,
@@ -45,27 +52,30 @@ async def inspect_refusals(
 
 
 async def _ask(client: httpx.AsyncClient, admin: str) -> Any:
-    request = client.build_request("GET", _url(admin))
+    request = client.build_request("GET", url_of(admin), headers={"Accept-Encoding": "identity"})
     body = b""
     with trio.fail_after(PATIENCE * 2):
         response = await client.send(request, stream=True)
         try:
-            async for chunk in response.aiter_bytes():
+            # As it comes: what is packed may be anything unpacked.
+            async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > SIZE_LIMIT:
                     raise ValueError("its answer is too large")
         finally:
             await response.aclose()
-    return json.loads(body)
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("its answer is nested too deeply") from None
 
 
-def _url(admin: str) -> str:
+def url_of(admin: str) -> str:
     """The question's URL.  Raises ValueError."""
-    host, _, port = admin.rpartition(":")
-    address = ipaddress.ip_address(host.strip("[]"))
+    endpoint = host_and_port(admin)
     # The address came in with an unauthenticated request: it leads nowhere but to this host.
-    if address.is_loopback and port.isdecimal():
-        return f"http://{host}:{port}{QUESTION}"
+    if ipaddress.ip_address(endpoint.host).is_loopback:
+        return f"http://{endpoint}{QUESTION}"
     raise ValueError("an admin address is a loopback address and a port")
 
 
@@ -76,13 +86,17 @@ def rejections(dump: Any) -> dict[str, str]:
     """
     if not isinstance(dump, Mapping):
         raise ValueError("not a config dump")
+    configs = dump.get("configs") or []
+    if not isinstance(configs, list):
+        raise ValueError("not a config dump")
     found = {}
-    for listener in dump.get("configs") or []:
+    for listener in configs:
         error = listener.get("error_state") if isinstance(listener, Mapping) else None
         if not isinstance(error, Mapping):
             continue
         # A second copy of each failure has no name of its own.
-        name = listener.get("name") or (error.get("failed_configuration") or {}).get("name")
+        failed = error.get("failed_configuration")
+        name = listener.get("name") or (failed.get("name") if isinstance(failed, Mapping) else None)
         if name:
             found[str(name)] = _short(str(error.get("details") or "no reason given"))
     return found

@@ -249,20 +249,3 @@ async def test_an_answer_to_head_has_no_body_and_keeps_the_connection(status: in
         for _ in range(2):
             await client.send_all(GET.replace(b"GET", b"HEAD"))
             assert (await heard(client)).endswith(b"content-length: 4\r\n\r\n")
-
-
-@in_trio
-async def test_connections_beyond_the_limit_are_closed_and_the_others_live(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(http, "CONNECTION_LIMIT", 1)
-    server = HttpServer(echo, Closed().connections.append)
-    async with trio.open_nursery() as nursery:
-        (first, one), (second, other) = trio.testing.memory_stream_pair(), trio.testing.memory_stream_pair()
-        nursery.start_soon(server.attend, one)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(server.attend, other)
-        assert await is_closed(second)
-        await first.send_all(GET)
-        assert statuses(await heard(first)) == [200]
-        await first.aclose()

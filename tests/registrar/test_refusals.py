@@ -1,20 +1,114 @@
-"""Why Envoy refused a listener: what its admin's dump says, and which admins are asked at all."""
+"""Asking an Envoy's admin why it refuses: the address comes from whoever polls, and so does the answer."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
 from shim.core.discovery import Session
-from shim.core.resources import HttpOptions
-from shim.core.templates import Templates
-from shim.registrar import refusals
-from shim.registrar.refusals import inspect_refusals, rejections
-from shim.registrar.state import State
+from shim.registrar.refusals import inspect_refusals, rejections, url_of
+from tests.builders import QuietState
+
+LISTENER = "tcp/0.0.0.0:80"
+
+
+@pytest.mark.parametrize("admin", ["127.0.0.1:9901", "127.1.2.3:1", "[::1]:65535"])
+def test_a_loopback_address_is_asked(admin: str) -> None:
+    assert url_of(admin).startswith(f"http://{admin}/config_dump")
+
+
+@pytest.mark.parametrize(
+    "admin",
+    [
+        "",
+        "10.0.0.1:80",
+        "localhost:80",
+        "::1:80",
+        "::1%x@192.0.2.1:80",
+        "::1%a/b:80",
+        "[::1%lo]:80",
+        "[::1]]]:1",
+        "[127.0.0.1]:1",
+        "127.0.0.1:" + "9" * 30,
+        "127.0.0.1:\u0661",
+        "127.0.0.1:1/x?",
+    ],
+)
+def test_nothing_else_is(admin: str) -> None:
+    with pytest.raises(ValueError):
+        url_of(admin)
+
+
+@asynccontextmanager
+async def admin_that_says(body: bytes) -> AsyncIterator[str]:
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some(65536)
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+            await stream.send_all(head + body)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, [listener])
+        port: int = listener.socket.getsockname()[1]
+        yield f"127.0.0.1:{port}"
+        nursery.cancel_scope.cancel()
+
+
+def asked(*admins: str, good: bytes) -> dict[str, str]:
+    """The reasons that a good Envoy gives after these others have been asked."""
+
+    async def run() -> dict[str, str]:
+        state = QuietState()
+        state.registry.listeners.put(LISTENER, b"{}")
+        send, receive = trio.open_memory_channel[Session](len(admins) + 1)
+        async with admin_that_says(good) as address:
+            sessions = [Session("node", admin, 0.0) for admin in [*admins, address]]
+            for session in sessions:
+                send.send_nowait(session)
+            send.close()
+            with trio.fail_after(10):
+                await inspect_refusals(receive, state, "127.0.0.1:1")
+        assert not any(session.rejected for session in sessions[:-1])
+        return sessions[-1].rejected
+
+    return trio.run(run)
+
+
+def dump(name: object, details: object = "taken") -> bytes:
+    return json.dumps({"configs": [{"name": name, "error_state": {"details": details}}]}).encode()
+
+
+def test_an_address_that_leads_nowhere_hinders_no_other() -> None:
+    wrong = ("[::1]]]:1", "::1:1", "127.0.0.1:" + "9" * 30, "::1%x@192.0.2.1:80", "127.0.0.1:1")
+    assert asked(*wrong, good=dump(LISTENER)) == {LISTENER: "taken"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 100_000,
+        b'{"configs": 5}',
+        b'{"configs": [5, {"error_state": 5}, {"error_state": {"failed_configuration": "x"}}]}',
+        dump("of a port that is not ours"),
+    ],
+)
+def test_an_answer_that_is_none_is_no_reason(body: bytes) -> None:
+    assert asked(good=body) == {}
+
+
+def test_a_long_reason_is_cut_to_its_end() -> None:
+    found = asked(good=dump(LISTENER, "a" * 10_000 + "cannot bind"))
+    assert len(found[LISTENER]) < 400
+    assert found[LISTENER].endswith("cannot bind")
+
+
+# -- reading the dump ----------------------------------------------------------------------------------------
 
 
 def failed(name: str | None, details: object = "cannot bind", inner: object = None) -> dict[str, Any]:
@@ -49,100 +143,3 @@ def test_a_dump_is_read_for_what_was_refused_and_why(configs: object, found: dic
 def test_what_is_no_dump_is_said_to_be_none(dump: object) -> None:
     with pytest.raises(ValueError, match="not a config dump"):
         rejections(dump)
-
-
-# -- asking --------------------------------------------------------------------------------------------
-
-
-class Admin:
-    """An Envoy's admin on a real socket, that gives one prepared answer to whoever asks."""
-
-    def __init__(self) -> None:
-        self.answer = b""
-        self.asked: list[bytes] = []
-
-    def says(self, document: object) -> None:
-        body = json.dumps(document).encode()
-        self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-
-    async def serve(self, stream: trio.SocketStream) -> None:
-        self.asked.append((await stream.receive_some()).split(b"\r\n")[0])
-        await stream.send_all(self.answer)
-
-
-Ask = Callable[[Session], Awaitable[dict[str, str]]]
-
-
-@asynccontextmanager
-async def asking(admin: Admin) -> AsyncIterator[tuple[str, Ask]]:
-    """The admin's address, and what asks an Envoy about its refusals."""
-    send, receive = trio.open_memory_channel[Session](0)
-    state = State(Templates(HttpOptions()), "http", trio.current_time)
-
-    async def ask(session: Session) -> dict[str, str]:
-        await send.send(session)
-        # There is no buffer, and one task that takes: it is done with the first when it takes the second.
-        await send.send(Session("nobody", "no address", 0.0))
-        return session.rejected
-
-    async with trio.open_nursery() as nursery:
-        serve: Any = partial(trio.serve_tcp, admin.serve, 0, host="127.0.0.1")
-        (listener,) = await nursery.start(serve)
-        address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
-        nursery.start_soon(inspect_refusals, receive, state, address)
-        yield address, ask
-        nursery.cancel_scope.cancel()
-    state.lines.close()
-
-
-def test_an_envoy_is_asked_where_it_says_or_else_where_the_configuration_does() -> None:
-    async def main() -> None:
-        admin = Admin()
-        admin.says({"configs": [failed("tcp/0.0.0.0:80")]})
-        async with asking(admin) as (address, ask):
-            for said in (address, ""):
-                assert await ask(Session("one", said, 0.0)) == {"tcp/0.0.0.0:80": "cannot bind"}
-            assert admin.asked == [f"GET {refusals.QUESTION} HTTP/1.1".encode()] * 2
-
-    trio.run(main)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}}",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{}",
-        b"SSH-2.0-OpenSSH\r\n",
-    ],
-)
-def test_an_admin_that_answers_nonsense_changes_nothing_and_the_next_is_asked(answer: bytes) -> None:
-    async def main() -> None:
-        admin = Admin()
-        async with asking(admin) as (address, ask):
-            session = Session("one", address, 0.0)
-            session.rejected = {"a": "known before"}
-            admin.answer = answer
-            assert await ask(session) == {"a": "known before"}
-            admin.says({})
-            assert await ask(session) == {}
-
-    trio.run(main)
-
-
-@pytest.mark.parametrize(
-    "address", ["10.0.0.1:9901", "example.test:80", "127.0.0.1", "127.0.0.1:x", "/run/x"]
-)
-def test_an_admin_that_is_not_on_this_host_is_never_asked(address: str) -> None:
-    """What an Envoy says of its address is what anybody may say."""
-
-    async def main() -> None:
-        admin = Admin()
-        admin.says({"configs": [failed("a")]})
-        async with asking(admin) as (_, ask):
-            with trio.fail_after(2):  # less than a connection to nowhere takes
-                assert await ask(Session("one", address, 0.0)) == {}
-        assert admin.asked == []
-
-    trio.run(main)

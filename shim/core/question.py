@@ -1,0 +1,47 @@
+"""What a discovery request says, as far as anything is done with it.
+
+Any local user may send one, and it is kept for as long as its poll is held: nothing of it is longer here
+than what an Envoy of ours sends.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from shim.core.labels import printable
+
+# Ours are 32 digits and a retry's number, and "[::1]:65535" is a long address.
+VERSION_LIMIT = 64
+ADMIN_LIMIT = 64
+
+
+class Question(NamedTuple):
+    """``admin`` is the Envoy's admin address, which our bootstrap puts into the node's metadata."""
+
+    node: str
+    version: str
+    admin: str
+    names: frozenset[str]
+
+
+def question_of(body: bytes) -> Question:
+    """Raises ValueError, with a short text for whoever sent it."""
+    try:
+        document = json.loads(body)
+        node = document["node"]
+        identity = node["id"]
+        version = document.get("version_info", "")
+        if not (isinstance(identity, str) and printable(identity) and isinstance(version, str)):
+            raise TypeError("node.id and version_info must be texts")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)[:200]) from None
+    names = document.get("resource_names")
+    wanted = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+    # A version that is cut short is none of ours any more, as it was before.
+    return Question(printable(identity), version[:VERSION_LIMIT], _admin_of(node), frozenset(wanted))
+
+
+def _admin_of(node: dict[str, Any]) -> str:
+    metadata = node.get("metadata")
+    ours = metadata.get("envoy-docker-shim") if isinstance(metadata, dict) else None
+    admin = ours.get("admin") if isinstance(ours, dict) else None
+    return admin if isinstance(admin, str) and len(admin) <= ADMIN_LIMIT else ""

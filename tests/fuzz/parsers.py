@@ -1,0 +1,180 @@
+"""What reads one text: each gives a result that can be used as it is, or its own error, and no other."""
+
+import json
+import os
+import tempfile
+from ipaddress import ip_address
+from itertools import islice
+from typing import Any
+
+import httpx
+
+from shim.core.binding import binding_from_flags
+from shim.core.labels import (
+    NAME_LIMIT,
+    addresses_of,
+    cluster_names,
+    default_service,
+    describe,
+    published_by,
+    service_of,
+)
+from shim.core.question import ADMIN_LIMIT, VERSION_LIMIT, question_of
+from shim.core.templates import Templates
+from shim.processes import flags_of
+from shim.proxy.flags import FlagError, format_address, parse_flags
+from shim.proxy.start import MARK, NAME
+from shim.registrar.config import Config, ConfigError, load
+from shim.registrar.docker import ID_LIMIT, Nonsense, _started_container
+from shim.registrar.main import http_options
+from shim.registrar.refusals import rejections, url_of
+from tests.builders import make_binding
+
+STAT_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+TEMPLATES = Templates(http_options(Config()))
+
+
+def words_of(data: bytes) -> list[str]:
+    return data.decode("utf-8", "surrogateescape").split("\0")
+
+
+def flags(data: bytes) -> None:
+    """docker-proxy's flags."""
+    try:
+        found = parse_flags(words_of(data))
+    except FlagError as error:
+        assert "\n" not in str(error)
+        return
+    proto, host_ip, host_port, ip, port, given = found
+    assert 0 < host_port < 65536
+    assert 0 < port < 65536
+    written = ["-proto", proto, f"-host-ip={host_ip}", f"--host-port={host_port}", "-container-ip", ip]
+    written += [f"-container-port={port}", *(["-use-listen-fd"] if given else [])]
+    assert parse_flags(written) == found
+    try:
+        binding = binding_from_flags(written)
+    except FlagError:
+        assert proto not in ("tcp", "udp")
+        return
+    assert str(binding) == f"{proto}/{format_address(host_ip, host_port)} -> {format_address(ip, port)}"
+
+
+def cmdline(data: bytes) -> None:
+    """/proc/PID/cmdline."""
+    argv = words_of(data)
+    found = flags_of(argv)
+    if found is None:
+        return
+    assert found == argv[len(argv) - len(found) :]
+    parked = argv[1] == "-c" and argv[2].startswith(MARK) and argv[3] == NAME
+    assert parked or argv[1] == "-IS"
+    try:
+        binding_from_flags(found)
+    except FlagError:
+        pass
+
+
+def config(data: bytes) -> None:
+    """The configuration file: one that loads makes listeners, too."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        try:
+            found = load(file.name, {})
+        except ConfigError as error:
+            assert len(str(error).splitlines()) == 1, str(error)
+            return
+    binding = make_binding()
+    listener = Templates(http_options(found)).listener(
+        binding, "web", default_service(binding.backend, "http")
+    )
+    assert json.loads(listener)["name"] == str(binding.address)
+    os.fsencode(found.socket)
+    str(found.api_address)
+
+
+def labels(data: bytes) -> None:
+    """Docker's container, or three labels: short clean names, and JSON that says what was meant."""
+    container = _container(data)
+    service = service_of(container, "tcp")
+    for text in (service.name, service.environment, service.container, service.image, service.container_id):
+        assert text.isprintable()
+        assert len(text) <= NAME_LIMIT
+    assert service.name
+    assert service.mode in ("http", "tcp")
+    assert "\n" not in describe(service) + service.problem
+    assert all(address for address in addresses_of(container))
+    assert all(isinstance(port, int) for _, port in published_by(container))
+    binding = make_binding()
+    names = list(islice(cluster_names(service, binding), 3))
+    assert len(set(names)) == 3
+    for name in names:
+        assert set(name) <= STAT_NAME
+        cluster = json.loads(TEMPLATES.cluster(name, binding.backend, service.mode == "http"))
+        assert cluster["name"] == name
+    listener = json.loads(TEMPLATES.listener(binding, names[0], service))
+    assert listener["name"] == str(binding.address)
+    addresses = [a["socket_address"] for key, a in listener.items() if key == "address"]
+    assert addresses == [{"address": "0.0.0.0", "port_value": 8080}]
+    assert _shape(listener) == _shape(
+        json.loads(TEMPLATES.listener(binding, "web", default_service(binding.backend, service.mode)))
+    )
+
+
+def _container(data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        values = words_of(data)
+        keys = ("ServiceName", "EnvironmentName", "ProxyMode", "com.docker.compose.service")
+        document = {"Names": values[:1], "Labels": dict(zip(keys, values, strict=False))}
+    return document if isinstance(document, dict) else {"Labels": document}
+
+
+def _shape(document: Any) -> Any:
+    """Without the texts: what a label may not change."""
+    if isinstance(document, dict):
+        return {key: _shape(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_shape(value) for value in document]
+    return type(document)
+
+
+def question(data: bytes) -> None:
+    """A discovery request."""
+    try:
+        found = question_of(data)
+    except ValueError as error:
+        assert len(str(error)) <= 200
+        return
+    assert found.node
+    assert found.node.isprintable()
+    assert len(found.node) <= NAME_LIMIT
+    assert len(found.version) <= VERSION_LIMIT
+    assert len(found.admin) <= ADMIN_LIMIT
+
+
+def event(data: bytes) -> None:
+    """A line of Docker's events."""
+    try:
+        assert len(_started_container(data)) <= ID_LIMIT
+    except Nonsense as error:
+        assert len(str(error)) < 1000
+
+
+def refusals(data: bytes) -> None:
+    """What an Envoy's admin, or whoever is at that address, says; and that address."""
+    try:
+        url = url_of(data.decode("utf-8", "replace"))
+        assert ip_address(httpx.URL(url).host).is_loopback, url
+    except ValueError:
+        pass
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    try:
+        found = rejections(document)
+    except ValueError:
+        return
+    assert all(isinstance(name, str) and len(reason) < 400 for name, reason in found.items())
