@@ -6,8 +6,8 @@ It knows nothing of xDS: a handler takes a Request and returns a Response.  Whil
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 import h11
 import trio
@@ -34,9 +34,16 @@ class Request(NamedTuple):
     connection: int
 
 
+class Parts(Protocol):
+    """A body that is made while it is sent: its whole length, and its parts."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 class Response(NamedTuple):
     status: int
-    body: bytes = b""
+    body: bytes | Parts = b""
     content_type: str = "application/json"
 
 
@@ -149,13 +156,16 @@ class _Connection:
             headers = []
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
-        await self._write(h11.Response(status_code=response.status, headers=headers))
-        if body and response.body and response.status != 304:
-            await self._write(h11.Data(data=response.body))
-        await self._write(h11.EndOfMessage())
+        parts = [response.body] if isinstance(response.body, bytes) else response.body
+        unsent: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
+        if body and response.status != 304:
+            for part in parts:
+                await self._write(*unsent, h11.Data(data=part))
+                unsent = []
+        await self._write(*unsent, h11.EndOfMessage())
 
-    async def _write(self, event: h11.Event) -> None:
-        data = self._h11.send(event)
+    async def _write(self, *events: h11.Event) -> None:
+        data = b"".join(self._h11.send(event) or b"" for event in events)
         if data:
             with trio.fail_after(WRITE_PATIENCE):
                 await self._stream.send_all(data)
