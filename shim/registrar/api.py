@@ -90,13 +90,12 @@ class Api:
         await self._settle(version)
         if version and not state.settled:
             return Response(304)
-        was_nacked = subscription.nacked
+        was_nacked, processed = subscription.nacked, subscription.processed_sequence
         subscription.request(version, resources.version, resources.sequence, state.now())
         if kind == "listeners":
             self._judge(session, was_nacked)
         began = state.now()
         end = began + self._patience.of(session.node, began)
-        processed = -2
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if subscription.processed_sequence != processed:
@@ -113,7 +112,7 @@ class Api:
             until = min(decision.until, end)
             try:
                 with trio.move_on_after(max(0.0, until - state.now())) as wait:
-                    await state.changed.wait()
+                    await state.pushed[kind].wait()
             except trio.Cancelled:
                 self._patience.gave_up(session.node, state.now() - began, state.now())
                 raise

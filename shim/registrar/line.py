@@ -18,17 +18,21 @@ EXIT = b"exit\n"
 
 
 class Lines:
-    """``on_release``, ``on_orphan`` and ``on_end`` are called with a lease's id, from ``run``'s task."""
+    """``on_release``, ``on_orphan`` and ``on_end`` are called with a lease's id, from ``run``'s task; and
+    ``then`` after one or more of these: what follows from a thousand ends at a time is done once.
+    """
 
     def __init__(
         self,
         on_release: Callable[[int], None],
         on_orphan: Callable[[int], None],
         on_end: Callable[[int], None],
+        then: Callable[[], None],
     ) -> None:
         self._on_release = on_release
         self._on_orphan = on_orphan
         self._on_end = on_end
+        self._then = then
         self._epoll = select.epoll()
         self._leases: dict[int, int] = {}  # lease descriptor -> lease id
         self._lines: dict[int, tuple[int, int]] = {}  # lease id -> (lease, wake)
@@ -60,6 +64,7 @@ class Lines:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, _ in self._epoll.poll(0):
                 self._read(fd)
+            self._then()
 
     def close(self) -> None:
         for lease_id in list(self._lines):

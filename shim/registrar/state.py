@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from itertools import islice
 
 import trio
 
@@ -14,7 +15,7 @@ from shim.core.labels import default_service, describe
 from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.core.templates import Templates
-from shim.processes import Shim, find_shims, open_line, parent_of, start_time_of
+from shim.processes import Shim, find_shims, open_line, origin_of, parent_of, start_time_of
 from shim.registrar.line import EXIT, Lines
 
 log = logging.getLogger("envoy-docker-shim")
@@ -27,6 +28,10 @@ LABEL_PATIENCE = 10.0
 DOUBT = 2.0
 # How long (seconds) after our start `resync` has to bring what we may not look into.
 RESYNC_PATIENCE = 5.0
+# ... and how often that is looked at meanwhile (seconds): each look reads /proc once a shim.
+DOUBT_LOOK = 0.1
+# How many bindings of a container the log names.
+SHOWN = 10
 # The parent of a process whose own has died.
 INIT = 1
 # An Envoy that was there before this registrar polls again within this (seconds).
@@ -42,8 +47,11 @@ class State:
         self.default_mode = default_mode
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
-        self.lines = Lines(self._on_release, self._on_orphan, self._on_end)
+        self.lines = Lines(self._on_release, self._on_orphan, self._on_end, self.touch)
         self.changed = trio.Event()
+        # ... and those of a resource type, for the Envoys that wait for it.
+        self.pushed = {"clusters": trio.Event(), "listeners": trio.Event()}
+        self._sequences = {"clusters": 0, "listeners": 0}
         # Set when the labels of a lease are wanted from Docker.
         self.labels_wanted = trio.Event()
         # Set when a shim was found that should have come by itself.
@@ -61,7 +69,11 @@ class State:
         self._pipe_of: dict[int, int] = {}
         self._parents: dict[int, int] = {}  # lease -> the process that started its shim
         self._doubted: dict[int, float] = {}  # lease that was sent SIGTERM -> when that is judged
+        self._look_at = math.inf  # when the doubted are looked at again
         self._waiting: dict[int, float] = {}  # lease to be told to end -> by when
+        # When the first of those is due, and how far Envoys were when they were looked at.
+        self._tell_by = math.inf
+        self._told_at = self.sessions.processed()
 
     # -- leases ----------------------------------------------------------------------------------
 
@@ -77,22 +89,25 @@ class State:
             os.close(wake_fd)
             return None
         try:
-            order = float(start_time_of(pid))
+            parent, started = origin_of(pid)
+            order = float(started)
         except (OSError, ValueError):
             # Another pid namespace, or gone already: its line will tell.
-            order = math.inf
+            parent, order = 0, math.inf
         lease_id = next(self._ids)
         self._pipes[pipe] = lease_id
         self._pipe_of[lease_id] = pipe
-        self._parents[lease_id] = parent_of(pid)
+        self._parents[lease_id] = parent
         lease = Lease(lease_id, pid, binding, order, self.now())
         # Left behind by a dockerd that died before this registrar started.
-        lease.orphan = self._parents[lease_id] == INIT
-        self.registry.add(lease)
+        lease.orphan = parent == INIT
+        new = self.registry.add(lease)
         self.lines.add(lease_id, lease_fd, wake_fd)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
-        self.touch()
-        self.labels_wanted.set()
+        if new:
+            # For the others of its container nothing is due any sooner.
+            self.touch()
+            self.labels_wanted.set()
         return lease_id
 
     def recover(self) -> tuple[int, int]:
@@ -122,8 +137,7 @@ class State:
             return
         self.registry.release(lease, self.now())
         # From when its container's first port was released: a hundred ports are not a hundred waits.
-        self._waiting[lease_id] = lease.stage_at + RELEASE_PATIENCE
-        self.touch()
+        self._end_when_off(lease, lease.stage_at + RELEASE_PATIENCE)
 
     def _on_orphan(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
@@ -132,7 +146,7 @@ class State:
         if parent_of(lease.pid) in (self._parents[lease_id], 0):
             # The signal comes with the end of dockerd's thread, a moment before that of dockerd itself.
             self._doubted[lease_id] = self.now() + DOUBT
-            self.touch()
+            self._look_at = min(self._look_at, self.now() + DOUBT_LOOK)
         else:
             self._orphaned(lease)
 
@@ -144,6 +158,8 @@ class State:
             log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)
 
     def _resolve_doubts(self, now: float) -> None:
+        if now < self._look_at:
+            return
         for lease_id, until in list(self._doubted.items()):
             lease = self.registry.get(lease_id)
             if lease is None:
@@ -158,6 +174,7 @@ class State:
                 # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
                 del self._doubted[lease_id]
                 self._end_shim(lease)
+        self._look_at = now + DOUBT_LOOK if self._doubted else math.inf
 
     def let_orphans_go(self) -> None:
         """dockerd is there again: it wants the ports of the containers that lived on."""
@@ -173,7 +190,16 @@ class State:
 
     def _end_shim(self, lease: Lease) -> None:
         self.registry.let_go(lease, self.now())
-        self._waiting[lease.id] = self.now() + RELEASE_PATIENCE
+        self._end_when_off(lease, self.now() + RELEASE_PATIENCE)
+
+    def _end_when_off(self, lease: Lease, deadline: float) -> None:
+        """Tell the shim to end once no Envoy listens on its port, or at the deadline."""
+        if self._is_off(lease, self.now()):
+            self._waiting.pop(lease.id, None)
+            self.lines.say(lease.id, EXIT)
+        else:
+            self._waiting[lease.id] = deadline
+            self._tell_by = min(self._tell_by, self._look_by(deadline))
 
     def _on_end(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
@@ -183,7 +209,6 @@ class State:
         del self._parents[lease_id], self._pipes[self._pipe_of.pop(lease_id)]
         self._waiting.pop(lease_id, None)
         self.registry.end(lease, self.now())
-        self.touch()
 
     async def wait_until_free(self, address: Address, patience: float) -> bool:
         """For a shim that could not bind: wait for Envoys of ours to let go of ``address``.
@@ -216,14 +241,22 @@ class State:
             self.registry.list_staged(self.now())
             self.touch()
 
-    def label(self, lease: Lease, service: Service) -> None:
-        if lease.service == service:
-            return
-        if service.problem:
-            log.warning("%s: %s", service.name, service.problem)
-        log.info("%s is %s", lease.binding, describe(service))
-        self.registry.label(lease, service, self.now())
-        self.touch()
+    def label(self, *services: tuple[Lease, Service]) -> None:
+        """What these leases' containers are, as far as that is news."""
+        bindings: dict[Service, list[Binding]] = {}
+        for lease, service in services:
+            if lease.service != service:
+                bindings.setdefault(service, []).append(lease.binding)
+                self.registry.label(lease, service, self.now())
+        for service, its in bindings.items():
+            if service.problem:
+                log.warning("%s: %s", service.name, service.problem)
+            shown = ", ".join(map(str, its[:SHOWN])) + (
+                f" and {len(its) - SHOWN} more" if len(its) > SHOWN else ""
+            )
+            log.info("%s: %s", describe(service), shown)
+        if bindings:
+            self.touch()
 
     # -- Envoys ----------------------------------------------------------------------------------
 
@@ -244,13 +277,31 @@ class State:
         now = self.now()
         self._resolve_doubts(now)
         self.registry.advance(now)
+        self._tell_waiting(now)
+        for kind, resources in (("clusters", self.registry.clusters), ("listeners", self.registry.listeners)):
+            if resources.sequence != self._sequences[kind]:
+                self._sequences[kind] = resources.sequence
+                self.pushed[kind].set()
+                self.pushed[kind] = trio.Event()
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def _tell_waiting(self, now: float) -> None:
+        processed = self.sessions.processed()
+        if processed == self._told_at and now < self._tell_by:
+            return
         for lease_id, deadline in list(self._waiting.items()):
             lease = self.registry.get(lease_id)
             if lease is None or self._is_off(lease, now) or now >= deadline:
                 del self._waiting[lease_id]
                 self.lines.say(lease_id, EXIT)
-        self.changed.set()
-        self.changed = trio.Event()
+        self._told_at = processed
+        self._tell_by = self._look_by(min(self._waiting.values(), default=math.inf))
+
+    def _look_by(self, deadline: float) -> float:
+        """When a wait until ``deadline`` may be over, with an Envoy's progress left aside."""
+        envoy_return = self.started_at + ENVOY_RETURN
+        return min(deadline, envoy_return) if self.now() < envoy_return else deadline
 
     def _is_off(self, lease: Lease, now: float) -> bool:
         if not len(self.sessions) and now - self.started_at < ENVOY_RETURN:
@@ -272,25 +323,23 @@ class State:
             self.touch()
 
     def _next_deadline(self) -> float:
-        deadlines = [*self._waiting.values(), *self._doubted.values()]
+        deadlines = [self._tell_by, self._look_at]
         if self._settle_at is not None and not self.settled:
             deadlines.append(self._settle_at)
         if (due := self.registry.next_deadline()) is not None:
             deadlines.append(due)
-        if self._waiting and not len(self.sessions):
-            deadlines.append(self.started_at + ENVOY_RETURN)
-        deadlines += [container.since + LABEL_PATIENCE for container in self.registry.unlabelled()]
+        deadlines += [container.since + LABEL_PATIENCE for container in islice(self.registry.unlabelled(), 1)]
         now = self.now()
         # What is overdue was just looked at, and waits for something else: not for time alone.
-        return min((max(deadline, now + 0.001) for deadline in deadlines), default=math.inf)
+        return min(max(deadline, now + 0.001) for deadline in deadlines)
 
     def _default_labels(self) -> None:
         now = self.now()
-        for container in self.registry.unlabelled():
+        for container in list(self.registry.unlabelled()):
             if now - container.since < LABEL_PATIENCE:
-                continue
-            for lease_id in sorted(container.leases):
-                lease = self.registry.get(lease_id)
+                break
+            leases = [self.registry.get(lease_id) for lease_id in sorted(container.leases)]
+            for lease in leases:
                 assert lease is not None
                 log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
-                self.label(lease, default_service(lease.binding.backend, self.default_mode))
+                self.label((lease, default_service(lease.binding.backend, self.default_mode)))

@@ -42,7 +42,7 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int]] = []
-        self.lines = Lines(self._note("release"), self._note("orphan"), self._note("end"))
+        self.lines = Lines(self._note("release"), self._note("orphan"), self._note("end"), lambda: None)
 
     def _note(self, what: str) -> Callable[[int], None]:
         return lambda lease_id: self.events.append((what, lease_id))
@@ -155,7 +155,7 @@ async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(
             assert lease_id is not None
             lease = state.registry.get(lease_id)
             assert lease is not None
-            state.label(lease, make_service())
+            state.label((lease, make_service()))
             if envoy:
                 state.poll("sleeper", "", 1)
             began = trio.current_time()
