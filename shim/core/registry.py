@@ -46,9 +46,9 @@ class Registry:
         self._make_cluster = make_cluster
         self._leases: dict[int, Lease] = {}
         self._by_address: dict[Address, list[Lease]] = {}
-        self._by_container: dict[str, set[int]] = {}
+        self._by_container: dict[str, list[int]] = {}  # oldest first
         self._unlabelled: dict[str, Unlabelled] = {}
-        self._users: dict[str, set[int]] = {}  # cluster -> leases
+        self._users: dict[str, list[int]] = {}  # cluster -> leases
         self._backends: dict[str, tuple[Backend, bool]] = {}  # cluster -> what it stands for
         self._abandoned: dict[Address, list[tuple[str, Lease]]] = {}
         self._cluster_sequence: dict[str, int] = {}
@@ -80,7 +80,7 @@ class Registry:
         rivals = self._by_address.setdefault(lease.binding.address, [])
         rivals.append(lease)
         rivals.sort(key=lambda rival: rival.order)
-        self._by_container.setdefault(lease.binding.backend.ip, set()).add(lease.id)
+        self._by_container.setdefault(lease.binding.backend.ip, []).append(lease.id)
         # Put at the end, so that they stand by their age.
         container = self._unlabelled.pop(lease.binding.backend.ip, None) or Unlabelled()
         self._unlabelled[lease.binding.backend.ip] = container
@@ -90,7 +90,7 @@ class Registry:
         return new
 
     def of_container(self, ip: str) -> list[Lease]:
-        return [self._leases[i] for i in sorted(self._by_container.get(ip, ()))]
+        return [self._leases[i] for i in self._by_container.get(ip, ())]
 
     def backends(self) -> dict[str, Backend]:
         """What each cluster stands for."""
@@ -137,7 +137,7 @@ class Registry:
         self._withdraw(lease, now)
         self._releasing.pop(lease.id, None)
         container = self._by_container[lease.binding.backend.ip]
-        container.discard(lease.id)
+        container.remove(lease.id)
         if not container:
             del self._by_container[lease.binding.backend.ip]
         rivals = self._by_address[lease.binding.address]
@@ -275,14 +275,17 @@ class Registry:
         backend, service = lease.binding.backend, lease.service
         assert service is not None
         for name in cluster_names(service, lease.binding):
-            if not (self._users.get(name, set()) - {lease.id}) or self._backends[name] == (backend, http):
+            others = [user for user in self._users.get(name, ()) if user != lease.id]
+            if not others or self._backends[name] == (backend, http):
                 break
         if self._backends.get(name) != (backend, http):
             self._backends[name] = (backend, http)
             self.clusters.put(name, self._make_cluster(name, backend, http))
             self._cluster_sequence[name] = self.clusters.sequence
         self._retired.pop(name, None)
-        self._users.setdefault(name, set()).add(lease.id)
+        users = self._users.setdefault(name, [])
+        if lease.id not in users:
+            users.append(lease.id)
         return name
 
     def _abandon_cluster(self, lease: Lease) -> None:
@@ -297,7 +300,8 @@ class Registry:
             if lease.cluster == name or name not in self._users:
                 continue
             users = self._users[name]
-            users.discard(lease.id)
+            if lease.id in users:
+                users.remove(lease.id)
             if not users:
                 self._retired[name] = (self.listeners.sequence, now)
                 self._looked = False

@@ -48,7 +48,8 @@ class Templates:
 
     def __init__(self, options: HttpOptions) -> None:
         self._options = options
-        place = ("@@name@@", "@@ip@@", _PORT, "@@stat@@", "@@cluster@@")
+        # Statistics go by the cluster's name.
+        place = ("@@name@@", "@@ip@@", _PORT, "@@cluster@@", "@@cluster@@")
         self._http = {
             free: Template(http_listener(*place, _SERVICE, options, freebind=free)) for free in (False, True)
         }
@@ -64,7 +65,6 @@ class Templates:
             "name": str(address),
             "ip": address.ip,
             "port": address.port,
-            "stat": cluster,
             "cluster": cluster,
         }
         if service.mode == "tcp":

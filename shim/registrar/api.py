@@ -14,7 +14,7 @@ from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
 from shim.registrar.http import Request, Response
 from shim.registrar.state import State
-from shim.registrar.view import bindings, status
+from shim.registrar.view import as_json, bindings, status
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -176,7 +176,7 @@ def _local_name(host: str) -> bool:
 
 
 def _json(document: object) -> Response:
-    return Response(200, json.dumps(document, indent=1).encode() + b"\n")
+    return Response(200, as_json(document).encode() + b"\n")
 
 
 def _error(status: int, text: str) -> Response:

@@ -31,6 +31,8 @@ LOOK = 0.5
 # When a container without labels is asked about, in seconds after its last shim came: normally its `start`
 # event has come by then, but it may have been handled just before the shim was there.
 ASK_AFTER = (0.5, 2.0, 5.0, math.inf)
+# Questions that are due within this (seconds) are one: it is all of Docker's containers that are listed.
+TOGETHER = 0.1
 # One event is far smaller; what is larger is none.
 EVENT_LIMIT = 1 << 20
 ID_LIMIT = 128
@@ -161,27 +163,31 @@ class Docker:
 
     async def _look_up_started(self) -> None:
         """Label what the events name, and ask about leases that no event has named."""
+        state = self._state
+        due = state.now()
         while True:
-            with trio.move_on_after(self._until_next_question()):
-                await self._state.labels_wanted.wait()
-            self._state.labels_wanted = trio.Event()
+            with trio.move_on_after(max(0.0, due - state.now())):
+                await state.labels_wanted.wait()
+                # Perhaps by a container that is new: it is asked about before those that are known.
+                due = min(due, state.now() + ASK_AFTER[0])
+            state.labels_wanted = trio.Event()
             if self._started:
                 # Whatever came in meanwhile goes into the same call.
                 started, self._started = self._started, set()
                 self._apply(await self._list(sorted(started)))
-            elif self._questions_due():
-                self._apply(await self._list(None))
+            elif due <= state.now():
+                due = await self._ask_about_unlabelled()
 
-    def _until_next_question(self) -> float:
-        due = [_ask_at(container) for container in self._state.registry.unlabelled()]
-        return max(0.0, min(due, default=math.inf) - self._state.now())
-
-    def _questions_due(self) -> bool:
+    async def _ask_about_unlabelled(self) -> float:
+        """Ask about those for whom it is time; returns when it is time for the next (seconds)."""
         now = self._state.now()
         due = [container for container in self._state.registry.unlabelled() if _ask_at(container) <= now]
         for container in due:
             container.asked += 1
-        return bool(due)
+        if due:
+            self._apply(await self._list(None))
+        now = self._state.now()
+        return max(now + TOGETHER, min(map(_ask_at, self._state.registry.unlabelled()), default=math.inf))
 
     async def _list(self, ids: list[str] | None) -> list[Container]:
         # Many ids make too long a URL; then it is quicker to ask for all.
