@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from bench.registrar_rig import Rig, most_bindings, rig
+from bench.registrar_rig import PATIENCE, Rig, cpu_of, most_bindings, rig
 from bench.rows import Row, limit
+from shim.core.bootstrap import bootstrap
+from tests.harness.envoy import Envoy
+from tests.harness.wait import eventually
 
 PART = "registrar"
 DIST = Path(__file__).parents[1] / "dist" / "envoy-docker-shim"
@@ -34,6 +37,10 @@ def measure(quick: bool) -> list[Row]:
                 rows += _rest(found, 3 if quick else 20)
             if size >= 1_000 and not quick:
                 rows += _steady(found, size, 500)
+    for size in (100,) if quick else (100, 1_000, 3_000):
+        with rig(ARTIFACT) as found:
+            found.fill(size)
+            rows += _with_envoy(found, size, 3 if quick else 20)
     with rig(ARTIFACT) as found:
         size = 100 if quick else 1_000
         found.fill(size)
@@ -152,6 +159,39 @@ def _steady(found: Rig, size: int, changes: int) -> list[Row]:
     return [
         _row("memory", "MB", [before], size, target),
         _row(f"memory after {2 * changes} changes", "MB", [found.rss()], size, target),
+    ]
+
+
+def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
+    """A real Envoy takes a listener out: from the shim's word until the shim is told that it has."""
+    registrar, admin = ("127.0.0.1", found.site.api), ("127.0.0.1", found.site.admin)
+    total, share, waited, envoys = [], [], [], []
+    with Envoy(found.site.directory / "envoy", bootstrap("bench", "docker", registrar, admin)) as envoy:
+        eventually(
+            lambda: len(envoy.listeners()) == len(found.shims), PATIENCE * 3, "Envoy has all listeners"
+        )
+        for _ in range(rounds):
+            [shim], container = found.register()
+            found.docker.start([container])
+            eventually(
+                lambda: len(envoy.listeners()) == len(found.shims), PATIENCE, "Envoy has one more", 0.2
+            )
+            eventually(found.all_acknowledged, PATIENCE, "Envoy is at rest", 0.2)
+            cpu, envoy_cpu, began = found.cpu(), cpu_of(envoy.pid), time.monotonic()
+            shim.release()
+            shim.wait_for_exit()
+            total.append(1000 * (time.monotonic() - began))
+            waited.append(1000 * (found.cpu() - cpu))
+            envoys.append(1000 * (cpu_of(envoy.pid) - envoy_cpu))
+            share.append(100 * waited[-1] / total[-1])
+            shim.end()
+            found.shims.remove(shim)
+            eventually(found.all_acknowledged, PATIENCE, "Envoy is at rest", 0.2)
+    return [
+        _row("change to a real Envoy's acknowledgement", "ms", total, size),
+        _row("... the registrar's CPU in it", "ms", waited, size),
+        _row("... Envoy's CPU in it", "ms", envoys, size),
+        _row("... our share", "%", share, size, 10.0 if size == 1_000 else 0.0),
     ]
 
 

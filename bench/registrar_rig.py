@@ -235,7 +235,14 @@ class Rig:
 
     def cpu(self) -> float:
         """Seconds of CPU that the registrar has used."""
-        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0]) / 1e9
+        return cpu_of(self.pid)
+
+    def all_acknowledged(self) -> bool:
+        return all(
+            envoy[kind]["current"]
+            for envoy in json.loads(self.site.read("/status").body)["envoys"]
+            for kind in ("clusters", "listeners")
+        )
 
     def rss(self) -> float:
         """MB, as it is now."""
@@ -247,6 +254,12 @@ class Rig:
     def _status(self, field: str) -> str:
         text = Path(f"/proc/{self.pid}/status").read_text()
         return text.partition(f"\n{field}:")[2].split()[0]
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process's threads have used."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def most_bindings() -> int:
