@@ -176,7 +176,7 @@ def _local_name(host: str) -> bool:
 
 
 def _json(document: object) -> Response:
-    return Response(200, as_json(document).encode() + b"\n")
+    return Response(200, as_json(document) + b"\n")
 
 
 def _error(status: int, text: str) -> Response:
