@@ -97,7 +97,14 @@ def _has_line(process: Path) -> bool:
 
 def start_time(process: Path) -> int:
     """When a process started, in clock ticks since boot: field 22 of proc(5)'s ``stat``."""
-    return int((process / "stat").read_text().rpartition(")")[2].split()[19])
+    return int(_stat(str(process))[19])
+
+
+def _stat(process: str) -> list[str]:
+    """The fields of proc(5)'s ``stat`` after the process's name: ``state`` is the first."""
+    # Read for every registration, so without pathlib.
+    with open(f"{process}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
 
 
 def open_line(pid: int, proc: Path = Path("/proc")) -> tuple[int, int]:
@@ -122,7 +129,7 @@ def open_line(pid: int, proc: Path = Path("/proc")) -> tuple[int, int]:
 def parent_of(pid: int) -> int:
     """The process that started ``pid``, 1 when that one has died, 0 where it cannot be seen."""
     try:
-        return int(Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[1])
+        return origin_of(pid)[0]
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -130,3 +137,9 @@ def parent_of(pid: int) -> int:
 def start_time_of(pid: int) -> int:
     """``start_time`` by process id.  Raises OSError, ValueError."""
     return start_time(Path("/proc", str(pid)))
+
+
+def origin_of(pid: int) -> tuple[int, int]:
+    """(parent, start time).  Raises OSError, ValueError."""
+    fields = _stat(f"/proc/{pid}")
+    return int(fields[1]), int(fields[19])

@@ -1,5 +1,6 @@
 """What is published: an address on the host, and the container port behind it."""
 
+import sys
 from typing import NamedTuple
 
 from shim.proxy.flags import FlagError, format_address, parse_flags
@@ -62,7 +63,9 @@ def binding_from_flags(args: list[str]) -> Binding:
     proto, host_ip, host_port, container_ip, container_port, _ = parse_flags(args)
     if proto not in PROTOCOLS:
         raise FlagError(f"unsupported protocol {proto!r}: only tcp and udp are served")
-    return Binding(Address(proto, host_ip, host_port), Backend(container_ip, container_port))
+    # The same few words thousands of times.
+    address = Address(sys.intern(proto), sys.intern(host_ip), host_port)
+    return Binding(address, Backend(sys.intern(container_ip), container_port))
 
 
 def overlap(one: Address, other: Address) -> bool:

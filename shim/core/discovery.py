@@ -11,6 +11,7 @@ Rules (each seen on Envoy 1.40, REST transport):
 * Answering a NACK at once makes Envoy ask again at once: retries are spaced, 1 s to 30 s.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -189,10 +190,10 @@ class Sessions:
         del self._sessions[session.node]
         return True
 
-    def clusters_processed(self, sequence: int) -> bool:
-        """Whether every Envoy has worked through the clusters as of ``sequence``."""
-        return all(s.clusters.processed_sequence >= sequence for s in self._sessions.values())
-
-    def listeners_processed(self, sequence: int) -> bool:
-        """Whether every Envoy has worked through the listeners as of ``sequence``."""
-        return all(s.listeners.processed_sequence >= sequence for s in self._sessions.values())
+    def processed(self) -> tuple[float, float]:
+        """The sequences of clusters and of listeners that every Envoy has worked through."""
+        sessions = self._sessions.values()
+        return (
+            min((session.clusters.processed_sequence for session in sessions), default=math.inf),
+            min((session.listeners.processed_sequence for session in sessions), default=math.inf),
+        )

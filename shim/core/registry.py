@@ -13,13 +13,14 @@ Where two live leases name one address (a shim that outlived its dockerd beside 
 newest is served; the older one is served again should it be the survivor.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 from shim.core.binding import Address, Backend, Binding, Service, overlap
 from shim.core.discovery import Sessions
 from shim.core.labels import cluster_names
 from shim.core.lease import Lease, Stage, Unlabelled
-from shim.core.versions import VersionedSet
+from shim.core.versions import Resource, VersionedSet
 
 # How long an Envoy that does not answer can hold up what depends on it (seconds).
 PATIENCE = 1.0
@@ -30,8 +31,8 @@ SIBLING_GRACE = 5.0
 
 _ON_THE_WAY = (Stage.STAGED, Stage.LISTED)
 
-ListenerMaker = Callable[[Binding, str, Service], bytes]
-ClusterMaker = Callable[[str, Backend, bool], bytes]
+ListenerMaker = Callable[[Binding, str, Service], Resource]
+ClusterMaker = Callable[[str, Backend, bool], Resource]
 
 
 class Registry:
@@ -45,9 +46,9 @@ class Registry:
         self._make_cluster = make_cluster
         self._leases: dict[int, Lease] = {}
         self._by_address: dict[Address, list[Lease]] = {}
-        self._by_container: dict[str, set[int]] = {}
+        self._by_container: dict[str, list[int]] = {}  # oldest first
         self._unlabelled: dict[str, Unlabelled] = {}
-        self._users: dict[str, set[int]] = {}  # cluster -> leases
+        self._users: dict[str, list[int]] = {}  # cluster -> leases
         self._backends: dict[str, tuple[Backend, bool]] = {}  # cluster -> what it stands for
         self._abandoned: dict[Address, list[tuple[str, Lease]]] = {}
         self._cluster_sequence: dict[str, int] = {}
@@ -56,6 +57,10 @@ class Registry:
         self._releasing: dict[int, Lease] = {}
         self._retired: dict[str, tuple[int, float]] = {}  # cluster -> listeners' sequence, since
         self._leaving: dict[Address, tuple[int, float]] = {}  # withdrawn, perhaps still open in Envoy
+        # They are looked at when one is new, an Envoy got further, or time has come.
+        self._looked = True
+        self._processed = sessions.processed()
+        self._due = math.inf
 
     def __iter__(self) -> Iterator[Lease]:
         return iter(self._leases.values())
@@ -66,26 +71,34 @@ class Registry:
     def get(self, lease_id: int) -> Lease | None:
         return self._leases.get(lease_id)
 
-    def add(self, lease: Lease) -> None:
-        """A shim is there.  Its binding stays pending until ``label``."""
+    def add(self, lease: Lease) -> bool:
+        """A shim is there.  Its binding stays pending until ``label``.
+
+        Says whether its container is new, or news after Docker was asked in vain.
+        """
         self._leases[lease.id] = lease
         rivals = self._by_address.setdefault(lease.binding.address, [])
         rivals.append(lease)
         rivals.sort(key=lambda rival: rival.order)
-        self._by_container.setdefault(lease.binding.backend.ip, set()).add(lease.id)
-        container = self._unlabelled.setdefault(lease.binding.backend.ip, Unlabelled())
+        self._by_container.setdefault(lease.binding.backend.ip, []).append(lease.id)
+        # Put at the end, so that they stand by their age.
+        container = self._unlabelled.pop(lease.binding.backend.ip, None) or Unlabelled()
+        self._unlabelled[lease.binding.backend.ip] = container
+        new = not container.leases or container.asked > 0
         container.leases.add(lease.id)
         container.since, container.asked = lease.since, 0
+        return new
 
     def of_container(self, ip: str) -> list[Lease]:
-        return [self._leases[i] for i in sorted(self._by_container.get(ip, ()))]
+        return [self._leases[i] for i in self._by_container.get(ip, ())]
 
     def backends(self) -> dict[str, Backend]:
         """What each cluster stands for."""
         return {name: backend for name, (backend, _) in self._backends.items()}
 
-    def unlabelled(self) -> list[Unlabelled]:
-        return list(self._unlabelled.values())
+    def unlabelled(self) -> Iterator[Unlabelled]:
+        """The one that has been waiting longest comes first."""
+        return iter(self._unlabelled.values())
 
     def _no_longer_unlabelled(self, lease: Lease) -> None:
         container = self._unlabelled.get(lease.binding.backend.ip)
@@ -105,9 +118,11 @@ class Registry:
 
     def release(self, lease: Lease, now: float) -> None:
         """The shim is about to end: take its listener out, and those of the same container."""
+        known = lease.stage is Stage.RELEASING
         self.let_go(lease, now)
-        for sibling in self.of_container(lease.binding.backend.ip):
-            self._withdraw(sibling, now)
+        if not known:
+            for sibling in self.of_container(lease.binding.backend.ip):
+                self._withdraw(sibling, now)
 
     def let_go(self, lease: Lease, now: float) -> None:
         """Take this one listener out, for good."""
@@ -122,7 +137,7 @@ class Registry:
         self._withdraw(lease, now)
         self._releasing.pop(lease.id, None)
         container = self._by_container[lease.binding.backend.ip]
-        container.discard(lease.id)
+        container.remove(lease.id)
         if not container:
             del self._by_container[lease.binding.backend.ip]
         rivals = self._by_address[lease.binding.address]
@@ -134,7 +149,7 @@ class Registry:
 
     def off_envoy(self, lease: Lease) -> bool:
         """Whether no Envoy listens for this released lease any more."""
-        return self.sessions.listeners_processed(lease.listener_sequence)
+        return self.sessions.processed()[1] >= lease.listener_sequence
 
     def held(self, address: Address) -> bool:
         """Whether a shim that is to stay has an address that cannot be listened on beside this one."""
@@ -145,30 +160,35 @@ class Registry:
 
     def leaving(self, address: Address) -> int | None:
         """The sequence that every Envoy must have processed before ``address`` is free, if any."""
+        processed = self.sessions.processed()[1]
         sequences = [
             sequence
             for other, (sequence, _) in self._leaving.items()
-            if overlap(address, other) and not self.sessions.listeners_processed(sequence)
+            if sequence > processed and overlap(address, other)
         ]
         return max(sequences, default=None)
 
     def advance(self, now: float) -> None:
         """Do what was waiting for an Envoy or for time."""
+        processed = self.sessions.processed()
+        if self._looked and processed == self._processed and now < self._due:
+            return
         for lease in list(self._releasing.values()):
             if not lease.released and now - lease.stage_at >= SIBLING_GRACE:
                 del self._releasing[lease.id]
                 lease.enter(Stage.PENDING, now)
                 self._refresh(lease.binding.address, now)
+        clusters, listeners = self._processed = processed
         for lease in list(self._staged.values()):
-            known = self.sessions.clusters_processed(self._cluster_sequence[lease.cluster])
-            if known or now - lease.stage_at >= PATIENCE:
+            if clusters >= self._cluster_sequence[lease.cluster] or now - lease.stage_at >= PATIENCE:
                 self._list(lease, now)
         for name, (sequence, since) in list(self._retired.items()):
-            if self.sessions.listeners_processed(sequence) or now - since >= PATIENCE:
+            if listeners >= sequence or now - since >= PATIENCE:
                 self._drop_cluster(name)
         for address, (sequence, since) in list(self._leaving.items()):
-            if self.sessions.listeners_processed(sequence) or now - since >= 30 * PATIENCE:
+            if listeners >= sequence or now - since >= 30 * PATIENCE:
                 del self._leaving[address]
+        self._looked, self._due = True, self._first_deadline()
 
     def list_staged(self, now: float) -> None:
         """After a recovery: an Envoy that has these listeners already must not see them missing."""
@@ -177,13 +197,17 @@ class Registry:
 
     def next_deadline(self) -> float | None:
         """When ``advance`` has something to do even if nothing happens (seconds), or None."""
+        due = self._due if self._looked else self._first_deadline()
+        return due if due < math.inf else None
+
+    def _first_deadline(self) -> float:
         deadlines = [lease.stage_at + PATIENCE for lease in self._staged.values()]
         deadlines += [
             lease.stage_at + SIBLING_GRACE for lease in self._releasing.values() if not lease.released
         ]
         deadlines += [since + PATIENCE for _, since in self._retired.values()]
         deadlines += [since + 30 * PATIENCE for _, since in self._leaving.values()]
-        return min(deadlines, default=None)
+        return min(deadlines, default=math.inf)
 
     # -- one address ---------------------------------------------------------------------------
 
@@ -209,6 +233,7 @@ class Registry:
         lease.cluster = self._claim_cluster(lease, http)
         lease.enter(Stage.STAGED, now)
         self._staged[lease.id] = lease
+        self._looked = False
 
     def _list(self, lease: Lease, now: float) -> None:
         assert lease.service is not None
@@ -241,6 +266,7 @@ class Registry:
             self._leave_abandoned(address, now)
         lease.enter(Stage.RELEASING, now)
         self._releasing[lease.id] = lease
+        self._looked = False
 
     # -- clusters ------------------------------------------------------------------------------
 
@@ -249,14 +275,17 @@ class Registry:
         backend, service = lease.binding.backend, lease.service
         assert service is not None
         for name in cluster_names(service, lease.binding):
-            if not (self._users.get(name, set()) - {lease.id}) or self._backends[name] == (backend, http):
+            others = [user for user in self._users.get(name, ()) if user != lease.id]
+            if not others or self._backends[name] == (backend, http):
                 break
         if self._backends.get(name) != (backend, http):
             self._backends[name] = (backend, http)
             self.clusters.put(name, self._make_cluster(name, backend, http))
             self._cluster_sequence[name] = self.clusters.sequence
         self._retired.pop(name, None)
-        self._users.setdefault(name, set()).add(lease.id)
+        users = self._users.setdefault(name, [])
+        if lease.id not in users:
+            users.append(lease.id)
         return name
 
     def _abandon_cluster(self, lease: Lease) -> None:
@@ -271,9 +300,11 @@ class Registry:
             if lease.cluster == name or name not in self._users:
                 continue
             users = self._users[name]
-            users.discard(lease.id)
+            if lease.id in users:
+                users.remove(lease.id)
             if not users:
                 self._retired[name] = (self.listeners.sequence, now)
+                self._looked = False
 
     def _drop_cluster(self, name: str) -> None:
         del self._retired[name], self._users[name], self._backends[name], self._cluster_sequence[name]

@@ -14,7 +14,7 @@ from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
 from shim.registrar.http import Request, Response
 from shim.registrar.state import State
-from shim.registrar.view import bindings, status
+from shim.registrar.view import as_json, bindings, status
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -86,13 +86,12 @@ class Api:
         await self._settle(version)
         if version and not state.settled:
             return Response(304)
-        was_nacked = subscription.nacked
+        was_nacked, processed = subscription.nacked, subscription.processed_sequence
         subscription.request(version, resources.version, resources.sequence, state.now())
         if kind == "listeners":
             self._judge(session, was_nacked)
         began = state.now()
         end = began + self._patience.of(session.node, began)
-        processed = -2
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if subscription.processed_sequence != processed:
@@ -109,7 +108,7 @@ class Api:
             until = min(decision.until, end)
             try:
                 with trio.move_on_after(max(0.0, until - state.now())) as wait:
-                    await state.changed.wait()
+                    await state.pushed[kind].wait()
             except trio.Cancelled:
                 self._patience.gave_up(session.node, state.now() - began, state.now())
                 raise
@@ -163,7 +162,7 @@ def _local_name(host: str) -> bool:
 
 
 def _json(document: object) -> Response:
-    return Response(200, json.dumps(document, indent=1).encode() + b"\n")
+    return Response(200, as_json(document) + b"\n")
 
 
 def _error(status: int, text: str) -> Response:

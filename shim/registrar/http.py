@@ -11,8 +11,8 @@ import itertools
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 import h11
 import trio
@@ -46,9 +46,16 @@ class Request(NamedTuple):
     connection: int
 
 
+class Parts(Protocol):
+    """A body that is made while it is sent: its whole length, and its parts."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 class Response(NamedTuple):
     status: int
-    body: bytes = b""
+    body: bytes | Parts = b""
     content_type: str = "application/json"
 
 
@@ -267,14 +274,17 @@ class _Connection:
         self.since = trio.current_time()
         self.writing = len(response.body)
         self._before_answer()
-        await self._write(h11.Response(status_code=response.status, headers=headers))
-        if body and response.body and response.status != 304:
-            await self._write(h11.Data(data=response.body))
-        await self._write(h11.EndOfMessage())
+        parts = [response.body] if isinstance(response.body, bytes) else response.body
+        unsent: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
+        if body and response.status != 304:
+            for part in parts:
+                await self._write(*unsent, h11.Data(data=part))
+                unsent = []
+        await self._write(*unsent, h11.EndOfMessage())
         self.writing = 0
 
-    async def _write(self, event: h11.Event) -> None:
-        data = self._h11.send(event)
+    async def _write(self, *events: h11.Event) -> None:
+        data = b"".join(self._h11.send(event) or b"" for event in events)
         if data:
             with trio.fail_after(WRITE_PATIENCE):
                 await self._stream.send_all(data)

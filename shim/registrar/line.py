@@ -15,13 +15,16 @@ RELEASE = b"release"
 ORPHAN = b"orphan"
 # A UDP shim sleeps from here on, and may have missed a datagram while it lay down.
 PARKED = b"parked"
-# What it is told: end now; or, a datagram is waiting.
+# What it is told: end now; a datagram is waiting; or nothing, to make it look up.
 EXIT = b"exit\n"
 RELAY = b"relay\n"
+NUDGE = b"\n"
 
 
 class Lines:
-    """The four functions are called with a lease's id, from ``run``'s task."""
+    """The first four functions are called with a lease's id, from ``run``'s task; and ``then`` after one or
+    more of these: what follows from a thousand ends at a time is done once.
+    """
 
     def __init__(
         self,
@@ -29,11 +32,13 @@ class Lines:
         on_orphan: Callable[[int], None],
         on_end: Callable[[int], None],
         on_parked: Callable[[int], None],
+        then: Callable[[], None],
     ) -> None:
         self._on_release = on_release
         self._on_orphan = on_orphan
         self._on_end = on_end
         self._on_parked = on_parked
+        self._then = then
         self._epoll = select.epoll()
         self._leases: dict[int, int] = {}  # lease descriptor -> lease id
         self._lines: dict[int, tuple[int, int]] = {}  # lease id -> (lease, wake)
@@ -65,6 +70,7 @@ class Lines:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, _ in self._epoll.poll(0):
                 self._read(fd)
+            self._then()
 
     def close(self) -> None:
         for lease_id in list(self._lines):

@@ -1,8 +1,9 @@
-"""Looks after UDP shims that have just parked: one that missed a datagram meanwhile is woken.
+"""Looks after shims that have just begun to wait: what they missed while they lay down is told them.
 
-The kernel's signal wakes a parked shim, but it is lost in the moment in which Python turns into the shell,
-and in the few instructions before the shell's ``read`` (see shim.proxy.park).  Hence two looks at how much
-is waiting in the port: soon, and once more when the shell has certainly come to rest.
+A signal is lost on a shim in the few instructions before its shell's ``read``, which then acts on it only
+when a line comes; and the kernel's signal for a datagram is also lost while Python turns into the shell
+(see shim.proxy.park).  Hence a look at how much is waiting in the ports of UDP shims that have parked, soon,
+and for every shim an empty line when it has certainly come to rest.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,21 +11,24 @@ from pathlib import Path
 
 import trio
 
-# After a shim has parked (seconds).  A look is for all that parked meanwhile.
+from shim.registrar.line import NUDGE, RELAY
+
+# After a shim has begun to wait (seconds).  A look is for all that did meanwhile.
 SOON, LATER = 0.1, 1.0
 
 
 class Naps:
-    """``wake`` is called with the lease of a shim that has a datagram waiting."""
+    """``say`` is called with a lease, and what to tell its shim."""
 
-    def __init__(self, wake: Callable[[int], None], net: Path = Path("/proc/net")) -> None:
-        self._wake = wake
+    def __init__(self, say: Callable[[int, bytes], None], net: Path = Path("/proc/net")) -> None:
+        self._say = say
         self._net = net
-        self._parked: dict[int, int] = {}  # lease id -> port
+        self._begun: dict[int, int] = {}  # lease -> UDP port, or 0
         self._some = trio.Event()
 
-    def parked(self, lease_id: int, port: int) -> None:
-        self._parked[lease_id] = port
+    def begun(self, lease_id: int, port: int = 0) -> None:
+        """A shim waits from about now on; for UDP, in its port may be what woke nobody."""
+        self._begun[lease_id] = port
         self._some.set()
 
     async def run(self) -> None:
@@ -32,20 +36,22 @@ class Naps:
             while True:
                 await self._some.wait()
                 await trio.sleep(SOON)
-                parked, self._parked, self._some = self._parked, {}, trio.Event()
-                self._look(parked)
-                nursery.start_soon(self._look_later, parked)
+                begun, self._begun, self._some = self._begun, {}, trio.Event()
+                self._look(begun)
+                nursery.start_soon(self._look_later, begun)
 
-    async def _look_later(self, parked: dict[int, int]) -> None:
+    async def _look_later(self, begun: dict[int, int]) -> None:
         await trio.sleep(LATER - SOON)
-        self._look(parked)
+        self._look(begun)
+        for lease_id in begun:
+            self._say(lease_id, NUDGE)
 
-    def _look(self, parked: dict[int, int]) -> None:
+    def _look(self, begun: dict[int, int]) -> None:
         # Another address's socket on that port may be meant: then a shim wakes for nothing, and parks again.
-        waiting = set(self._waiting())
-        for lease_id, port in parked.items():
+        waiting = set(self._waiting()) if any(begun.values()) else ()
+        for lease_id, port in begun.items():
             if port in waiting:
-                self._wake(lease_id)
+                self._say(lease_id, RELAY)
 
     def _waiting(self) -> Iterator[int]:
         for table in ("udp", "udp6"):

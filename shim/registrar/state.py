@@ -5,6 +5,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
+from itertools import islice
 
 import trio
 
@@ -14,24 +15,20 @@ from shim.core.labels import default_service, describe
 from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.core.templates import Templates
-from shim.processes import Shim, find_shims, open_line, parent_of, start_time_of
-from shim.registrar.line import EXIT, RELAY, Lines
+from shim.processes import Shim, find_shims, open_line, origin_of, start_time_of
+from shim.registrar.farewells import ENVOY_RETURN, Farewells
+from shim.registrar.line import Lines
 from shim.registrar.naps import Naps
+from shim.registrar.orphans import Orphans
 
 log = logging.getLogger("envoy-docker-shim")
 
-# A release is answered after this long (seconds) even if some Envoy has not let go.
-RELEASE_PATIENCE = 1.8
 # Labels that Docker has not told by then (seconds) are taken to be none.
 LABEL_PATIENCE = 10.0
-# How long (seconds) it may take until it shows whether a shim's SIGTERM came from dockerd's death.
-DOUBT = 2.0
 # How long (seconds) after our start `resync` has to bring what we may not look into.
 RESYNC_PATIENCE = 5.0
-# The parent of a process whose own has died.
-INIT = 1
-# An Envoy that was there before this registrar polls again within this (seconds).
-ENVOY_RETURN = 1.0
+# How many bindings of a container the log names.
+SHOWN = 10
 
 
 class State:
@@ -43,17 +40,20 @@ class State:
         self.default_mode = default_mode
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
-        self.lines = Lines(self._on_release, self._on_orphan, self._on_end, self._on_parked)
-        self.naps = Naps(lambda lease_id: self.lines.say(lease_id, RELAY))
+        self.lines = Lines(self._on_release, self._on_orphan, self._on_end, self._on_parked, self.touch)
+        self.naps = Naps(self.lines.say)
+        self._farewells = Farewells(self.registry, self.lines, clock)
         self.changed = trio.Event()
+        # ... and those of a resource type, for the Envoys that wait for it.
+        self.pushed = {"clusters": trio.Event(), "listeners": trio.Event()}
+        self._sequences = {"clusters": 0, "listeners": 0}
         # Set when the labels of a lease are wanted from Docker.
         self.labels_wanted = trio.Event()
         # Set when a shim was found that should have come by itself.
         self.shim_missed = trio.Event()
         self.docker_reachable = False
         self.docker_error = ""
-        # Set when a shim has lost its dockerd: a new one is looked for in earnest then.
-        self.orphaned = trio.Event()
+        self.orphans = Orphans(self.registry, self._end_shim, clock)
         # Whether what we know is enough to answer an Envoy that already has a configuration.
         self.settled = False
         self._settle_at: float | None = None
@@ -61,9 +61,6 @@ class State:
         self._ids = itertools.count(1)
         self._pipes: dict[int, int] = {}  # inode of a lease's pipe -> lease
         self._pipe_of: dict[int, int] = {}
-        self._parents: dict[int, int] = {}  # lease -> the process that started its shim
-        self._doubted: dict[int, float] = {}  # lease that was sent SIGTERM -> when that is judged
-        self._waiting: dict[int, float] = {}  # lease to be told to end -> by when
 
     # -- leases ----------------------------------------------------------------------------------
 
@@ -79,22 +76,24 @@ class State:
             os.close(wake_fd)
             return None
         try:
-            order = float(start_time_of(pid))
+            parent, started = origin_of(pid)
+            order = float(started)
         except (OSError, ValueError):
             # Another pid namespace, or gone already: its line will tell.
-            order = math.inf
+            parent, order = 0, math.inf
         lease_id = next(self._ids)
         self._pipes[pipe] = lease_id
         self._pipe_of[lease_id] = pipe
-        self._parents[lease_id] = parent_of(pid)
         lease = Lease(lease_id, pid, binding, order, self.now())
-        # Left behind by a dockerd that died before this registrar started.
-        lease.orphan = self._parents[lease_id] == INIT
-        self.registry.add(lease)
+        self.orphans.add(lease, parent)
+        new = self.registry.add(lease)
         self.lines.add(lease_id, lease_fd, wake_fd)
+        self.naps.begun(lease_id)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
-        self.touch()
-        self.labels_wanted.set()
+        if new:
+            # For the others of its container nothing is due any sooner.
+            self.touch()
+            self.labels_wanted.set()
         return lease_id
 
     def recover(self) -> tuple[int, int]:
@@ -130,73 +129,38 @@ class State:
             return
         self.registry.release(lease, self.now())
         # From when its container's first port was released: a hundred ports are not a hundred waits.
-        self._waiting[lease_id] = lease.stage_at + RELEASE_PATIENCE
-        self.touch()
+        self._farewells.end(lease, lease.stage_at)
 
     def _on_parked(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
         if lease is not None and lease.binding.address.proto == "udp":
-            self.naps.parked(lease_id, lease.binding.address.port)
+            self.naps.begun(lease_id, lease.binding.address.port)
 
     def _on_orphan(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
-        if lease is None:
-            return
-        if parent_of(lease.pid) in (self._parents[lease_id], 0):
-            # The signal comes with the end of dockerd's thread, a moment before that of dockerd itself.
-            self._doubted[lease_id] = self.now() + DOUBT
-            self.touch()
-        else:
-            self._orphaned(lease)
-
-    def _orphaned(self, lease: Lease) -> None:
-        self._doubted.pop(lease.id, None)
-        if not lease.orphan:
-            lease.orphan = True
-            self.orphaned.set()
-            log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)
-
-    def _resolve_doubts(self, now: float) -> None:
-        for lease_id, until in list(self._doubted.items()):
-            lease = self.registry.get(lease_id)
-            if lease is None:
-                del self._doubted[lease_id]
-            elif parent_of(lease.pid) not in (self._parents[lease_id], 0):
-                self._orphaned(lease)
-                if now >= until and self.docker_reachable:
-                    self._end_shim(lease)  # there is a dockerd again already
-            elif now >= until and not self.docker_reachable:
-                self._doubted[lease_id] = now + DOUBT
-            elif now >= until:
-                # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
-                del self._doubted[lease_id]
-                self._end_shim(lease)
+        if lease is not None:
+            self.orphans.signalled(lease)
+            self.naps.begun(lease_id)
 
     def let_orphans_go(self) -> None:
-        """dockerd is there again: it wants the ports of the containers that lived on."""
-        orphans = [lease for lease in self.registry if lease.orphan and not lease.released]
-        for lease in orphans:
-            self._end_shim(lease)
-        if orphans:
-            log.info("dockerd is back: %d ports of its predecessor are let go", len(orphans))
+        """dockerd is there again."""
+        if gone := self.orphans.let_go():
+            log.info("dockerd is back: %d ports of its predecessor are let go", gone)
             self.touch()
-
-    def has_orphans(self) -> bool:
-        return any(lease.orphan for lease in self.registry)
 
     def _end_shim(self, lease: Lease) -> None:
         self.registry.let_go(lease, self.now())
-        self._waiting[lease.id] = self.now() + RELEASE_PATIENCE
+        self._farewells.end(lease, self.now())
 
     def _on_end(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
         if lease is None:
             return
         log.debug("lease %d ended: %s", lease_id, lease.binding)
-        del self._parents[lease_id], self._pipes[self._pipe_of.pop(lease_id)]
-        self._waiting.pop(lease_id, None)
+        del self._pipes[self._pipe_of.pop(lease_id)]
+        self.orphans.forget(lease_id)
+        self._farewells.forget(lease_id)
         self.registry.end(lease, self.now())
-        self.touch()
 
     async def wait_until_free(self, address: Address, patience: float) -> bool:
         """For a shim that could not bind: wait for Envoys of ours to let go of ``address``.
@@ -229,14 +193,22 @@ class State:
             self.registry.list_staged(self.now())
             self.touch()
 
-    def label(self, lease: Lease, service: Service) -> None:
-        if lease.service == service:
-            return
-        if service.problem:
-            log.warning("%s: %s", service.name, service.problem)
-        log.info("%s is %s", lease.binding, describe(service))
-        self.registry.label(lease, service, self.now())
-        self.touch()
+    def label(self, *services: tuple[Lease, Service]) -> None:
+        """What these leases' containers are, as far as that is news."""
+        bindings: dict[Service, list[Binding]] = {}
+        for lease, service in services:
+            if lease.service != service:
+                bindings.setdefault(service, []).append(lease.binding)
+                self.registry.label(lease, service, self.now())
+        for service, its in bindings.items():
+            if service.problem:
+                log.warning("%s: %s", service.name, service.problem)
+            shown = ", ".join(map(str, its[:SHOWN])) + (
+                f" and {len(its) - SHOWN} more" if len(its) > SHOWN else ""
+            )
+            log.info("%s: %s", describe(service), shown)
+        if bindings:
+            self.touch()
 
     # -- Envoys ----------------------------------------------------------------------------------
 
@@ -255,21 +227,16 @@ class State:
     def touch(self) -> None:
         """Something changed: do what follows from it, and wake whoever waits."""
         now = self.now()
-        self._resolve_doubts(now)
+        self.orphans.look(now, self.docker_reachable)
         self.registry.advance(now)
-        for lease_id, deadline in list(self._waiting.items()):
-            lease = self.registry.get(lease_id)
-            if lease is None or self._is_off(lease, now) or now >= deadline:
-                del self._waiting[lease_id]
-                self.lines.say(lease_id, EXIT)
+        self._farewells.look(now)
+        for kind, resources in (("clusters", self.registry.clusters), ("listeners", self.registry.listeners)):
+            if resources.sequence != self._sequences[kind]:
+                self._sequences[kind] = resources.sequence
+                self.pushed[kind].set()
+                self.pushed[kind] = trio.Event()
         self.changed.set()
         self.changed = trio.Event()
-
-    def _is_off(self, lease: Lease, now: float) -> bool:
-        if not len(self.sessions) and now - self.started_at < ENVOY_RETURN:
-            # Our predecessor's Envoy may still listen, and will be back in a moment.
-            return False
-        return self.registry.off_envoy(lease)
 
     async def keep_time(self) -> None:
         """Do what is due even if nothing happens."""
@@ -285,25 +252,23 @@ class State:
             self.touch()
 
     def _next_deadline(self) -> float:
-        deadlines = [*self._waiting.values(), *self._doubted.values()]
+        deadlines = [self._farewells.due, self.orphans.due]
         if self._settle_at is not None and not self.settled:
             deadlines.append(self._settle_at)
         if (due := self.registry.next_deadline()) is not None:
             deadlines.append(due)
-        if self._waiting and not len(self.sessions):
-            deadlines.append(self.started_at + ENVOY_RETURN)
-        deadlines += [container.since + LABEL_PATIENCE for container in self.registry.unlabelled()]
+        deadlines += [container.since + LABEL_PATIENCE for container in islice(self.registry.unlabelled(), 1)]
         now = self.now()
         # What is overdue was just looked at, and waits for something else: not for time alone.
-        return min((max(deadline, now + 0.001) for deadline in deadlines), default=math.inf)
+        return min(max(deadline, now + 0.001) for deadline in deadlines)
 
     def _default_labels(self) -> None:
         now = self.now()
-        for container in self.registry.unlabelled():
+        for container in list(self.registry.unlabelled()):
             if now - container.since < LABEL_PATIENCE:
-                continue
-            for lease_id in sorted(container.leases):
-                lease = self.registry.get(lease_id)
+                break
+            leases = [self.registry.get(lease_id) for lease_id in sorted(container.leases)]
+            for lease in leases:
                 assert lease is not None
                 log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
-                self.label(lease, default_service(lease.binding.backend, self.default_mode))
+                self.label((lease, default_service(lease.binding.backend, self.default_mode)))

@@ -1,6 +1,8 @@
 """The state as JSON, for `/bindings`, `/status` and the `status` command."""
 
+import json
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,10 +12,10 @@ from shim.core.lease import Lease, Stage
 from shim.registrar.state import State
 
 
-def bindings(state: State) -> list[dict[str, Any]]:
+def bindings(state: State) -> Iterator[dict[str, Any]]:
     """Every binding; see the README for the fields."""
     leases = sorted(state.registry, key=lambda lease: (lease.binding.address, lease.id))
-    return [_binding(lease, state) for lease in leases]
+    return (_binding(lease, state) for lease in leases)
 
 
 def status(state: State) -> dict[str, Any]:
@@ -27,6 +29,27 @@ def status(state: State) -> dict[str, Any]:
         "envoys": [_envoy(session, state) for session in state.sessions],
         "bindings": bindings(state),
     }
+
+
+def as_json(document: object) -> bytes:
+    """A line for each item.  Made and written one by one, so that of ten thousand only the text is kept."""
+    if isinstance(document, dict):
+        return _joined(b"{", (_dumped(key) + b": " + as_json(value) for key, value in document.items()), b"}")
+    if isinstance(document, Iterator):
+        return _joined(b"[", map(_dumped, document), b"]")
+    return _dumped(document)
+
+
+def _joined(start: bytes, items: Iterator[bytes], end: bytes) -> bytes:
+    text = bytearray(start)
+    for number, item in enumerate(items):
+        text += b",\n" if number else b"\n"
+        text += item
+    return bytes(text + b"\n" + end)
+
+
+def _dumped(value: object) -> bytes:
+    return json.dumps(value).encode()
 
 
 def _binding(lease: Lease, state: State) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """The poll decision, as a table of what an Envoy may say next (test_discovery_model.py: in any order)."""
 
+import math
+
 import pytest
 
 from shim.core.discovery import HOLD, RETRY_FIRST, RETRY_LAST, Hold, Reply, Sessions, Subscription
-from shim.core.versions import VersionedSet
+from shim.core.versions import Resource, VersionedSet
 
-A, B = b'{"name":"a"}', b'{"name":"b"}'
+A, B = (b'{"name":"a"}',), (b'{"name":"b"}',)
 
 
 class Dialogue:
@@ -47,7 +49,7 @@ class Dialogue:
         return answered.version
 
 
-def serving(*resources: bytes) -> Dialogue:
+def serving(*resources: Resource) -> Dialogue:
     """A dialogue whose Envoy has accepted these."""
     talk = Dialogue()
     for number, resource in enumerate(resources):
@@ -66,7 +68,7 @@ def refuse(talk: Dialogue) -> Reply | Hold:
 
 
 @pytest.mark.parametrize("resources", [[], [A]], ids=["empty", "one"])
-def test_the_first_poll_is_answered_at_once_even_with_nothing(resources: list[bytes]) -> None:
+def test_the_first_poll_is_answered_at_once_even_with_nothing(resources: list[Resource]) -> None:
     talk = Dialogue()
     for resource in resources:
         talk.content.put("x", resource)
@@ -89,7 +91,7 @@ def test_an_accepted_answer_is_known_as_accepted_and_processed() -> None:
 
 
 @pytest.mark.parametrize("before", [[], [A]], ids=["first", "later"])
-def test_a_refused_answer_is_given_again_after_a_second_under_another_name(before: list[bytes]) -> None:
+def test_a_refused_answer_is_given_again_after_a_second_under_another_name(before: list[Resource]) -> None:
     talk = serving(*before) if before else Dialogue()
     talk.content.put("bad", B)
     talk.now = 100.0
@@ -143,7 +145,7 @@ def test_a_change_ends_the_pause_after_a_refusal() -> None:
     talk.content.put("bad", B)
     talk.told(talk.version)
     assert isinstance(refuse(talk), Hold)
-    talk.content.put("bad", b'{"name":"better"}')
+    talk.content.put("bad", (b'{"name":"better"}',))
     assert isinstance(talk.look(), Reply)
 
 
@@ -249,8 +251,10 @@ def test_a_connection_that_speaks_for_another_node_no_longer_speaks_for_the_firs
 
 def test_without_an_envoy_everything_counts_as_processed_and_a_new_one_must_say_so_first() -> None:
     sessions = Sessions()
-    assert sessions.clusters_processed(5) and sessions.listeners_processed(5)
+    assert sessions.processed() == (math.inf, math.inf)
     session = sessions.poll("a", "", 1, 0.0)
-    assert not sessions.clusters_processed(0) and not sessions.listeners_processed(0)
+    assert sessions.processed() == (-1, -1)
     session.clusters.request("v", "v", 5, 0.0)
-    assert sessions.clusters_processed(5) and not sessions.listeners_processed(0)
+    assert sessions.processed() == (5, -1)
+    sessions.poll("b", "", 2, 0.0).clusters.request("v", "v", 4, 0.0)
+    assert sessions.processed() == (4, -1)

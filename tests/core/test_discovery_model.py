@@ -34,7 +34,7 @@ class AnyDialogue(RuleBasedStateMachine):
             if self.talk.subscription.nacked:
                 self.sent.append((self.talk.now, self.talk.content.sequence))
             if not self.lose:
-                self.envoy.receive(self.talk.content.body(decision.version), self.bad.__contains__)
+                self.envoy.receive(bytes(self.talk.content.body(decision.version)), self.bad.__contains__)
             self.lose = False
             decision = self.talk.say(self.envoy.version)
         raise AssertionError("answered without end")
@@ -43,12 +43,12 @@ class AnyDialogue(RuleBasedStateMachine):
         decision = self.talk.look()
         if isinstance(decision, Reply):
             # The poll that was open had this answer coming.
-            self.envoy.receive(self.talk.content.body(decision.version), self.bad.__contains__)
+            self.envoy.receive(bytes(self.talk.content.body(decision.version)), self.bad.__contains__)
             self.poll()
 
     @rule(name=st.sampled_from("abc"), value=st.integers(0, 1))
     def put(self, name: str, value: int) -> None:
-        self.talk.content.put(name, f'{{"name":"{name}","value":{value}}}'.encode())
+        self.talk.content.put(name, (f'{{"name":"{name}","value":{value}}}'.encode(),))
         self.look()
 
     @rule(name=st.sampled_from("abc"))
@@ -93,7 +93,7 @@ class AnyDialogue(RuleBasedStateMachine):
 
     def ours(self) -> dict[str, object]:
         fresh = ModelEnvoy()
-        fresh.receive(self.talk.content.body(""), NOTHING)
+        fresh.receive(bytes(self.talk.content.body("")), NOTHING)
         return fresh.running
 
     @invariant()

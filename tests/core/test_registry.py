@@ -13,6 +13,7 @@ from shim.core.discovery import Session, Sessions
 from shim.core.labels import cluster_names
 from shim.core.lease import Lease, Stage
 from shim.core.registry import PATIENCE, SIBLING_GRACE, Registry
+from shim.core.versions import Resource
 from tests.builders import make_binding, make_lease, make_service
 
 
@@ -72,19 +73,19 @@ class Host:
 
     def listed(self) -> dict[str, str]:
         """Address -> the backend it leads to; a cluster that is not there leads nowhere."""
-        clusters = {c["name"]: c["backend"] for c in _resources(self.registry.clusters.body(""))}
+        clusters = {c["name"]: c["backend"] for c in _resources(bytes(self.registry.clusters.body("")))}
         return {
             listener["name"]: clusters.get(listener["cluster"], "nowhere")
-            for listener in _resources(self.registry.listeners.body(""))
+            for listener in _resources(bytes(self.registry.listeners.body("")))
         }
 
 
-def _listener(binding: Binding, cluster: str, service: Service) -> bytes:
-    return json.dumps({"name": str(binding.address), "cluster": cluster, "mode": service.mode}).encode()
+def _listener(binding: Binding, cluster: str, service: Service) -> Resource:
+    return (json.dumps({"name": str(binding.address), "cluster": cluster, "mode": service.mode}).encode(),)
 
 
-def _cluster(name: str, backend: Backend, http: bool) -> bytes:
-    return json.dumps({"name": name, "backend": str(backend), "http": http}).encode()
+def _cluster(name: str, backend: Backend, http: bool) -> Resource:
+    return (json.dumps({"name": name, "backend": str(backend), "http": http}).encode(),)
 
 
 def _resources(body: bytes) -> list[dict[str, str]]:

@@ -57,7 +57,7 @@ class Envoy:
         if not isinstance(decision, Reply):
             return False
         subscription.served(decision.version, resources.sequence)
-        model.receive(resources.body(decision.version), self.bad.__contains__)
+        model.receive(bytes(resources.body(decision.version)), self.bad.__contains__)
         return True
 
     def routes(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from shim.core.question import ADMIN_LIMIT, VERSION_LIMIT, question_of
 from shim.core.templates import Templates
 from shim.processes import flags_of
 from shim.proxy.flags import FlagError, format_address, parse_flags
-from shim.proxy.start import MARK, NAME
+from shim.proxy.park import MARK, NAME
 from shim.registrar.config import Config, ConfigError, load
 from shim.registrar.docker import ID_LIMIT, Nonsense, _started_container
 from shim.registrar.main import http_options
@@ -88,7 +88,7 @@ def config(data: bytes) -> None:
     listener = Templates(http_options(found)).listener(
         binding, "web", default_service(binding.backend, "http")
     )
-    assert json.loads(listener)["name"] == str(binding.address)
+    assert json.loads(b"".join(listener))["name"] == str(binding.address)
     os.fsencode(found.socket)
     str(found.api_address)
 
@@ -110,14 +110,16 @@ def labels(data: bytes) -> None:
     assert len(set(names)) == 3
     for name in names:
         assert set(name) <= STAT_NAME
-        cluster = json.loads(TEMPLATES.cluster(name, binding.backend, service.mode == "http"))
+        cluster = json.loads(b"".join(TEMPLATES.cluster(name, binding.backend, service.mode == "http")))
         assert cluster["name"] == name
-    listener = json.loads(TEMPLATES.listener(binding, names[0], service))
+    listener = json.loads(b"".join(TEMPLATES.listener(binding, names[0], service)))
     assert listener["name"] == str(binding.address)
     addresses = [a["socket_address"] for key, a in listener.items() if key == "address"]
     assert addresses == [{"address": "0.0.0.0", "port_value": 8080}]
     assert _shape(listener) == _shape(
-        json.loads(TEMPLATES.listener(binding, "web", default_service(binding.backend, service.mode)))
+        json.loads(
+            b"".join(TEMPLATES.listener(binding, "web", default_service(binding.backend, service.mode)))
+        )
     )
 
 

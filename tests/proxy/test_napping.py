@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from shim.proxy.park import LEASE_FD, PORT_FD, WAKE_FD, napping
+from shim.registrar.line import NUDGE, RELAY
 from shim.registrar.naps import LATER, SOON, Naps, ports_waiting
 from tests.builders import in_trio
 from tests.commands.running import Site
@@ -242,23 +243,24 @@ def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Pa
 
 @in_trio
 async def test_a_shim_that_missed_a_datagram_is_woken_soon_and_no_other_is() -> None:
-    woken: list[int] = []
-    naps = Naps(woken.append)
+    told: list[tuple[int, bytes]] = []
+    naps = Naps(lambda lease_id, text: told.append((lease_id, text)))
     with udp_socket() as full, udp_socket() as empty, udp_socket() as client:
         client.sendto(b"hello", full.getsockname())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(naps.run)
-            naps.parked(1, full.getsockname()[1])
-            naps.parked(2, empty.getsockname()[1])
+            naps.begun(1, full.getsockname()[1])
+            naps.begun(2, empty.getsockname()[1])
+            naps.begun(3)  # TCP
             await trio.sleep(SOON + 0.01)
-            assert woken == [1]
+            assert told == [(1, RELAY)]
             full.recv(10)
             client.sendto(b"hello", empty.getsockname())
             await trio.sleep(LATER)
-            assert woken == [1, 2]
+            assert told[1:] == [(2, RELAY), (1, NUDGE), (2, NUDGE), (3, NUDGE)]
             client.sendto(b"hello", full.getsockname())
             await trio.sleep(10 * LATER)
-            assert woken == [1, 2]
+            assert len(told) == 5
             nursery.cancel_scope.cancel()
 
 

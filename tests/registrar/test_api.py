@@ -41,12 +41,12 @@ class Registrar:
         lease = make_lease(len(self.state.registry) + 1, binding, pid=4711, now=self.state.now())
         self.state.registry.add(lease)
         if service is not None:
-            self.state.label(lease, service)
+            self.state.label((lease, service))
         return lease
 
 
 def document(response: Response) -> Any:
-    return json.loads(response.body)
+    return json.loads(response.body if isinstance(response.body, bytes) else b"".join(response.body))
 
 
 async def version_of(answering: Awaitable[Response]) -> str:

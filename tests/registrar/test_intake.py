@@ -147,7 +147,7 @@ async def test_a_claim_waits_for_an_envoy_that_is_letting_go(path: str, pipes: l
         await trio.sleep(10)
         assert await registrar.ask(REGISTER, pipes[0].line) == b"ok\n"
         (lease,) = registrar.state.registry
-        registrar.state.label(lease, make_service())
+        registrar.state.label((lease, make_service()))
         registrar.state.poll("sleeper", "", 1)
         pipes[0].die()
         await trio.testing.wait_all_tasks_blocked()

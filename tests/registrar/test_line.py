@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.testing
 
+from shim.registrar.farewells import RELEASE_PATIENCE
 from shim.registrar.line import EXIT, Lines
-from shim.registrar.state import LABEL_PATIENCE, RELEASE_PATIENCE
+from shim.registrar.state import LABEL_PATIENCE
 from tests.builders import QuietState, in_trio, make_binding, make_lease, make_service
 
 
@@ -42,7 +43,8 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int]] = []
-        self.lines = Lines(*map(self._note, ("release", "orphan", "end", "parked")))
+        note = self._note
+        self.lines = Lines(note("release"), note("orphan"), note("end"), note("parked"), lambda: None)
 
     def _note(self, what: str) -> Callable[[int], None]:
         return lambda lease_id: self.events.append((what, lease_id))
@@ -155,7 +157,7 @@ async def test_a_release_is_answered_within_bounded_time_whatever_envoy_does(
             assert lease_id is not None
             lease = state.registry.get(lease_id)
             assert lease is not None
-            state.label(lease, make_service())
+            state.label((lease, make_service()))
             if envoy:
                 state.poll("sleeper", "", 1)
             began = trio.current_time()

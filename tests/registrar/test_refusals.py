@@ -63,7 +63,7 @@ def asked(*admins: str, good: bytes) -> dict[str, str]:
 
     async def run() -> dict[str, str]:
         state = QuietState()
-        state.registry.listeners.put(LISTENER, b"{}")
+        state.registry.listeners.put(LISTENER, (b"{}",))
         send, receive = trio.open_memory_channel[Session](len(admins) + 1)
         async with admin_that_says(good) as address:
             sessions = [Session("node", admin, 0.0) for admin in [*admins, address]]

@@ -14,8 +14,10 @@ from shim.core.templates import Templates
 from shim.processes import Shim as Found
 from shim.processes import start_time_of
 from shim.registrar import state as module
+from shim.registrar.farewells import ENVOY_RETURN
 from shim.registrar.line import EXIT
-from shim.registrar.state import DOUBT, ENVOY_RETURN, RESYNC_PATIENCE, State
+from shim.registrar.orphans import DOUBT
+from shim.registrar.state import RESYNC_PATIENCE, State
 from tests.builders import make_binding, make_flags
 
 
@@ -188,7 +190,7 @@ def test_a_shim_that_lost_its_dockerd_before_we_came_is_an_orphan(
 ) -> None:
     process = Process(1, clean)
     served = Served(state, process, monkeypatch, parent=1)
-    assert served.lease.orphan and state.has_orphans()
+    assert served.lease.orphan and state.orphans
     past_envoys_return(state, clock)
     state.touch()
     assert process.told() == b""
@@ -203,7 +205,7 @@ def test_a_term_with_a_dead_dockerd_makes_an_orphan_that_serves_on(
     served = Served(state, process, monkeypatch, parent=77)
     served.parent = 1
     state._on_orphan(served.lease.id)
-    assert served.lease.orphan and state.orphaned.is_set()
+    assert served.lease.orphan and state.orphans.news.is_set()
     past_envoys_return(state, clock)
     state.touch()
     assert process.told() == b""
@@ -221,7 +223,7 @@ def test_a_term_that_comes_a_moment_before_dockerds_end_makes_an_orphan_too(
     served.parent = 1
     clock.now += DOUBT / 2
     state.touch()
-    assert state.has_orphans()
+    assert state.orphans
     assert process.told() == b""
 
 
@@ -265,4 +267,4 @@ def test_a_doubt_lasts_while_docker_cannot_be_reached_and_ends_with_its_lease(
 def test_what_is_said_of_a_lease_that_is_gone_does_nothing(state: State) -> None:
     for heard in (state._on_release, state._on_orphan, state._on_end):
         heard(7)
-    assert len(state.registry) == 0 and not state.has_orphans()
+    assert len(state.registry) == 0 and not state.orphans

@@ -1,0 +1,95 @@
+"""Shims that were sent SIGTERM: has their dockerd died, or did somebody end them by hand?
+
+The kernel sends it when dockerd dies.  With live-restore the container lives on, and its ports are served
+until there is a dockerd again that wants them.
+"""
+
+import logging
+import math
+from collections.abc import Callable
+
+import trio
+
+from shim.core.lease import Lease
+from shim.core.registry import Registry
+from shim.processes import parent_of
+
+log = logging.getLogger("envoy-docker-shim")
+
+# How long (seconds) it may take until it shows whether a shim's SIGTERM came from dockerd's death...
+DOUBT = 2.0
+# ... and how often that is looked at meanwhile: each look reads /proc once a shim.
+DOUBT_LOOK = 0.1
+# The parent of a process whose own has died.
+INIT = 1
+
+
+class Orphans:
+    """``end`` is called with the lease of a shim that is to end."""
+
+    def __init__(self, registry: Registry, end: Callable[[Lease], None], clock: Callable[[], float]) -> None:
+        self._registry = registry
+        self._end = end
+        self._now = clock
+        # Set when a shim has lost its dockerd: a new one is looked for in earnest then.
+        self.news = trio.Event()
+        self.due = math.inf  # when the doubted are looked at again
+        self._parents: dict[int, int] = {}  # lease -> the process that started its shim
+        self._doubted: dict[int, float] = {}  # lease -> when it is judged
+
+    def add(self, lease: Lease, parent: int) -> None:
+        self._parents[lease.id] = parent
+        # Left behind by a dockerd that died before this registrar started.
+        lease.orphan = parent == INIT
+
+    def forget(self, lease_id: int) -> None:
+        """It has ended."""
+        del self._parents[lease_id]
+        self._doubted.pop(lease_id, None)
+
+    def signalled(self, lease: Lease) -> None:
+        if self._has_its_parent(lease):
+            # The signal comes with the end of dockerd's thread, a moment before that of dockerd itself.
+            self._doubted[lease.id] = self._now() + DOUBT
+            self.due = min(self.due, self._now() + DOUBT_LOOK)
+        else:
+            self._orphaned(lease)
+
+    def look(self, now: float, docker_reachable: bool) -> None:
+        """Judge the doubted."""
+        if now < self.due:
+            return
+        for lease_id, until in list(self._doubted.items()):
+            lease = self._registry.get(lease_id)
+            assert lease is not None
+            if not self._has_its_parent(lease):
+                self._orphaned(lease)
+                if now >= until and docker_reachable:
+                    self._end(lease)  # there is a dockerd again already
+            elif now >= until and not docker_reachable:
+                self._doubted[lease_id] = now + DOUBT
+            elif now >= until:
+                # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
+                del self._doubted[lease_id]
+                self._end(lease)
+        self.due = now + DOUBT_LOOK if self._doubted else math.inf
+
+    def let_go(self) -> int:
+        """dockerd is there again, and wants the ports of the containers that lived on: how many."""
+        orphans = [lease for lease in self._registry if lease.orphan and not lease.released]
+        for lease in orphans:
+            self._end(lease)
+        return len(orphans)
+
+    def __bool__(self) -> bool:
+        return any(lease.orphan for lease in self._registry)
+
+    def _has_its_parent(self, lease: Lease) -> bool:
+        return parent_of(lease.pid) in (self._parents[lease.id], 0)
+
+    def _orphaned(self, lease: Lease) -> None:
+        self._doubted.pop(lease.id, None)
+        if not lease.orphan:
+            lease.orphan = True
+            self.news.set()
+            log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)
