@@ -7,7 +7,7 @@ import os
 import resource
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -31,10 +31,20 @@ ENVOY, MALLORY = 101, 1000
 # -- the API ---------------------------------------------------------------------------------------------
 
 
+class LargeBody:
+    """As a discovery answer's: it comes in parts."""
+
+    def __len__(self) -> int:
+        return 1 << 20
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([b"x" * (1 << 16)] * 16)
+
+
 async def answer_or_hold(request: Request) -> Response:
     if request.target == "/hold":
         await trio.sleep_forever()
-    return Response(200, b"x" * (1 << 20) if request.target == "/large" else b"ok\n")
+    return Response(200, LargeBody() if request.target == "/large" else b"ok\n")
 
 
 HOLD, LARGE = GET.replace(b"/a", b"/hold"), GET.replace(b"/a", b"/large")
