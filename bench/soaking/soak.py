@@ -1,0 +1,120 @@
+"""One soak: the machine, the tasks on it, and the figures."""
+
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trio
+
+from bench.soaking.clients import Clients
+from bench.soaking.ending import Ending
+from bench.soaking.faults import Faults
+from bench.soaking.journal import PROMISE, Journal
+from bench.soaking.lanes import Lane
+from bench.soaking.leaks import Usage, usage
+from bench.soaking.report import make_report
+from bench.soaking.slot import Slot
+from bench.soaking.specs import SPECS
+from tests.harness.stack import Stack
+from tests.harness.wait import eventually
+
+LANES = 2
+# The registrar stays the same process in the last part of the soak, to see what it keeps.
+CALM_PART = 1 / 3
+SAMPLE_EVERY = 5.0
+
+
+class Sample(NamedTuple):
+    at: float
+    pid: int
+    bindings: int
+    usage: Usage
+
+
+def soak(artifact: Path, engine: str, minutes: float, seed: int) -> dict[str, Any]:
+    """Run it; returns the report, whose ``problems`` are empty when all went well."""
+    with Stack(artifact, engine, "--live-restore", neighbour=True) as stack:
+        eventually(lambda: '"node"' in stack.registrar.read("/status").text, 10, "Envoy is connected")
+        base = usage(stack.registrar.pid)
+        run = Run(stack, minutes * 60, seed)
+        # On a thread that is in the machine's namespace, and so are the sockets made there.
+        stack.host.call(trio.run, run.main)
+        ending = run.ending
+        emptied = ending.empty(base)
+        ending.grown(run.warm, emptied)
+        ending.read_log()
+        return make_report(run, base, emptied)
+
+
+class Run:
+    def __init__(self, stack: Stack, seconds: float, seed: int) -> None:
+        self.stack = stack
+        self.seconds = seconds
+        self.seed = seed
+        self.journal = Journal()
+        self.events: Counter[str] = Counter()
+        self.samples: list[Sample] = []
+        self.ending = Ending(stack)
+        self.slots: list[Slot] = []
+        self.clients: Clients
+        self.faults: Faults
+        self.warm: Usage  # once the registrar is the last one, with all containers
+        self.full: Usage  # at the end, with all containers
+
+    def clock(self, moment: float) -> str:
+        """A moment of trio's clock as the logs of the others have it."""
+        wall = moment + self._to_wall
+        return time.strftime("%H:%M:%S", time.localtime(wall)) + f"{wall % 1:.3f}"[1:]
+
+    async def main(self) -> None:
+        self._to_wall = time.time() - trio.current_time()
+        async with trio.open_nursery() as asking:
+            self.clients = Clients(self.journal, asking, lambda: self.faults.phase)
+            self.slots = [Slot(spec, self.stack.dockerd, self.journal, self.clients) for spec in SPECS]
+            self.faults = Faults(
+                self.stack, self.slots, self.journal, random.Random(f"{self.seed} faults"), self.events
+            )
+            lanes = [
+                Lane(self.slots[n::LANES], random.Random(f"{self.seed} lane {n}"), self.events)
+                for n in range(LANES)
+            ]
+            await self._everything_runs(lanes)
+            await self._disturb(lanes)
+            await self._everything_runs(lanes)
+            # Whatever was the last event's doing is over now: from here on every failure counts.
+            await trio.sleep(2 * PROMISE)
+            self.full = await trio.to_thread.run_sync(self.ending.compare)
+            asking.cancel_scope.cancel()
+
+    async def _everything_runs(self, lanes: list[Lane]) -> None:
+        async with trio.open_nursery() as nursery:
+            for lane in lanes:
+                nursery.start_soon(lane.finish)
+
+    async def _disturb(self, lanes: list[Lane]) -> None:
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sample)
+            nursery.start_soon(self.faults.run)
+            for lane in lanes:
+                nursery.start_soon(lane.run)
+            await trio.sleep_until(began + self.seconds * (1 - CALM_PART))
+            self.faults.calm.set()
+            # The last fault may be under way still.
+            async with self.faults.idle:
+                pass
+            await trio.sleep(min(SAMPLE_EVERY, self.seconds * CALM_PART / 4))
+            self.warm = usage(self.stack.registrar.pid)
+            await trio.sleep_until(began + self.seconds)
+            nursery.cancel_scope.cancel()
+
+    async def _sample(self) -> None:
+        began = time.monotonic()
+        while True:
+            async with self.faults.idle:  # the registrar is there
+                bindings = await trio.to_thread.run_sync(self.stack.registrar.bindings)
+                pid = self.stack.registrar.pid
+                self.samples.append(Sample(time.monotonic() - began, pid, len(bindings), usage(pid)))
+            await trio.sleep(SAMPLE_EVERY)
