@@ -168,12 +168,13 @@ class Journal:
         return self._prolongations[window]
 
     def recovery(self, outage: Outage) -> tuple[str, float]:
-        """An outage's cause, and how many seconds after that cause was gone it ended."""
-        miss = Miss(outage.endpoint, outage.began, outage.ended, "", None)
-        cause = self.judge(miss) or UNEXPECTED
+        """An outage's cause, and how many seconds after all its causes had gone it ended."""
+        causes = self._causes(Miss(outage.endpoint, outage.began, outage.ended, "", None))
+        cause = REGISTRAR if REGISTRAR in causes else causes[0] if causes else UNEXPECTED
+        absences = self._absences if cause == REGISTRAR else []
         mended = [
             window.mended
-            for window in [*self._windows, *(self._absences if cause == REGISTRAR else [])]
+            for window in [*self._windows, *absences]
             if window.covers(outage.endpoint)
             and window.begin <= outage.ended
             and window.end >= outage.began

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from shim.processes import flags_of
 from tests.harness.host import Host
+from tests.harness.stack import Stack
 
 
 class Usage(NamedTuple):
@@ -29,6 +30,12 @@ def usage(pid: int) -> Usage:
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
     )
     return Usage(int(status["VmRSS"].split()[0]), kinds[True], kinds[False], int(status["Threads"]))
+
+
+def envoy_holds(stack: Stack) -> dict[str, int]:
+    """Envoy keeps a listener that has gone, for the connections that it had, for as long as it drains."""
+    gauges = "^listener_manager.total_listeners_(active|draining)$"
+    return {"rss_kb": usage(stack.envoy.pid).rss_kb, **stack.envoy.stats(gauges)}
 
 
 def zombies(parents: set[int]) -> list[str]:

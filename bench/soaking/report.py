@@ -22,9 +22,12 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
         cause = run.journal.judge(miss)
         if cause is None:
             continue
-        causes[cause][miss.outcome] += 1
+        causes[cause][f"{miss.endpoint.kind} {miss.outcome}"] += 1
         if cause in (UNEXPECTED, WRONG):
-            strange.append(f"{run.clock(miss.began)} to {run.clock(miss.ended)} {miss}")
+            kind, ip, port = miss.endpoint
+            said = "" if miss.word is None else f" from {miss.word}"
+            span = f"{run.clock(miss.began)} to {run.clock(miss.ended)}"
+            strange.append(f"{span} {kind} {ip} {port}: {miss.outcome}{said} ({cause[:20]})")
     refusals: Counter[str] = Counter()
     for slot in run.slots:
         refusals += slot.refusals
@@ -59,8 +62,9 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
             "full, at the end": run.full._asdict(),
             "empty, at the end": emptied._asdict(),
         },
+        "envoy": run.envoy,
         "samples": [[round(s.at), s.pid, s.bindings, *s.usage] for s in run.samples],
-        "unexpected": strange[:SHOWN],
+        "unexpected": sorted(strange, key=lambda line: line.endswith(f"({UNEXPECTED[:20]})"))[:SHOWN],
         "problems": problems,
     }
 

@@ -1,8 +1,10 @@
 """One soak: the machine, the tasks on it, and the figures."""
 
 import random
+import shutil
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from bench.soaking.ending import Ending
 from bench.soaking.faults import Faults
 from bench.soaking.journal import PROMISE, Journal
 from bench.soaking.lanes import Lane
-from bench.soaking.leaks import Usage, usage
+from bench.soaking.leaks import Usage, envoy_holds, usage
 from bench.soaking.report import make_report
 from bench.soaking.slot import Slot
 from bench.soaking.specs import SPECS
@@ -33,11 +35,14 @@ class Sample(NamedTuple):
     usage: Usage
 
 
-def soak(artifact: Path, engine: str, minutes: float, seed: int) -> dict[str, Any]:
+def soak(artifact: Path, engine: str, minutes: float, seed: int, logs: Path | None) -> dict[str, Any]:
     """Run it; returns the report, whose ``problems`` are empty when all went well."""
-    with Stack(artifact, engine, "--live-restore", neighbour=True) as stack:
+    with ExitStack() as clean:
+        stack = clean.enter_context(Stack(artifact, engine, "--live-restore", neighbour=True))
         eventually(lambda: '"node"' in stack.registrar.read("/status").text, 10, "Envoy is connected")
         base = usage(stack.registrar.pid)
+        if logs is not None:
+            clean.callback(keep_logs, stack, logs)
         run = Run(stack, minutes * 60, seed)
         # On a thread that is in the machine's namespace, and so are the sockets made there.
         stack.host.call(trio.run, run.main)
@@ -46,6 +51,12 @@ def soak(artifact: Path, engine: str, minutes: float, seed: int) -> dict[str, An
         ending.grown(run.warm, emptied)
         ending.read_log()
         return make_report(run, base, emptied)
+
+
+def keep_logs(stack: Stack, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for log in (stack.registrar.log, stack.dockerd.log, stack.envoy.log):
+        shutil.copy(log, directory)
 
 
 class Run:
@@ -62,6 +73,7 @@ class Run:
         self.faults: Faults
         self.warm: Usage  # once the registrar is the last one, with all containers
         self.full: Usage  # at the end, with all containers
+        self.envoy: dict[str, dict[str, int]] = {}  # what it holds, at the same two moments
 
     def clock(self, moment: float) -> str:
         """A moment of trio's clock as the logs of the others have it."""
@@ -86,6 +98,7 @@ class Run:
             # Whatever was the last event's doing is over now: from here on every failure counts.
             await trio.sleep(2 * PROMISE)
             self.full = await trio.to_thread.run_sync(self.ending.compare)
+            self.envoy["full, at the end"] = await trio.to_thread.run_sync(envoy_holds, self.stack)
             asking.cancel_scope.cancel()
 
     async def _everything_runs(self, lanes: list[Lane]) -> None:
@@ -107,6 +120,7 @@ class Run:
                 pass
             await trio.sleep(min(SAMPLE_EVERY, self.seconds * CALM_PART / 4))
             self.warm = usage(self.stack.registrar.pid)
+            self.envoy["warm"] = await trio.to_thread.run_sync(envoy_holds, self.stack)
             await trio.sleep_until(began + self.seconds)
             nursery.cancel_scope.cancel()
 
