@@ -25,7 +25,7 @@ REGISTRAR = "its container came or went while the registrar was away"
 # What is never excused.
 UNEXPECTED = "UNEXPECTED: nothing had touched this port"
 WRONG = "UNEXPECTED: another container answered"
-STALE = "a stopped container's port was still with Envoy while the registrar was away"
+STALE = "its container went while the registrar was away, and another one that got the address answered"
 
 
 class Endpoint(NamedTuple):
@@ -140,7 +140,7 @@ class Journal:
         if miss.word is not None:
             if miss.word in words:
                 return None
-            return STALE if REGISTRAR in causes and not words else WRONG
+            return STALE if REGISTRAR in causes else WRONG
         if not words and miss.outcome == "refused":
             return None
         return causes[0] if causes else UNEXPECTED

@@ -4,30 +4,28 @@ import platform
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from bench.soaking.journal import UNEXPECTED, WRONG
+from bench.soaking.journal import UNEXPECTED, WRONG, Miss
 from bench.soaking.leaks import Usage
 from bench.soaking.slot import HELD_BY_ENVOY
 
 if TYPE_CHECKING:
     from bench.soaking.soak import Run
 
+SLOWEST = 10
 SHOWN = 40  # of what was unexpected, one line each
 
 
 def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
     clients = run.clients
     causes: dict[str, Counter[str]] = defaultdict(Counter)
-    strange = []
+    failed = []
     for miss in clients.misses:
         cause = run.journal.judge(miss)
-        if cause is None:
-            continue
-        causes[cause][f"{miss.endpoint.kind} {miss.outcome}"] += 1
-        if cause in (UNEXPECTED, WRONG):
-            kind, ip, port = miss.endpoint
-            said = "" if miss.word is None else f" from {miss.word}"
-            span = f"{run.clock(miss.began)} to {run.clock(miss.ended)}"
-            strange.append(f"{span} {kind} {ip} {port}: {miss.outcome}{said} ({cause[:20]})")
+        if cause is not None:
+            causes[cause][f"{miss.endpoint.kind} {miss.outcome}"] += 1
+            failed.append((cause, miss))
+    strange = [_line(run, cause, miss) for cause, miss in failed if cause in (UNEXPECTED, WRONG)]
+    failed.sort(key=lambda pair: pair[1].began - pair[1].ended)
     refusals: Counter[str] = Counter()
     for slot in run.slots:
         refusals += slot.refusals
@@ -64,9 +62,17 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
         },
         "envoy": run.envoy,
         "samples": [[round(s.at), s.pid, s.bindings, *s.usage] for s in run.samples],
-        "unexpected": sorted(strange, key=lambda line: line.endswith(f"({UNEXPECTED[:20]})"))[:SHOWN],
+        "slowest failures": [_line(run, cause, miss) for cause, miss in failed[:SLOWEST]],
+        "unexpected": strange[:SHOWN],
         "problems": problems,
     }
+
+
+def _line(run: "Run", cause: str, miss: Miss) -> str:
+    kind, ip, port = miss.endpoint
+    said = "" if miss.word is None else f" from {miss.word}"
+    span = f"{run.clock(miss.began)} to {run.clock(miss.ended)}"
+    return f"{span} {kind} {ip} {port}: {miss.outcome}{said} ({cause})"
 
 
 def _recovery(run: "Run") -> dict[str, dict[str, Any]]:
