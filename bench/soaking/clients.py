@@ -15,7 +15,7 @@ import trio
 from bench.soaking.journal import Endpoint, Journal, Miss, Outage
 
 # Seconds between two questions: when all is well, after a failure, and where nobody is to answer.
-PACE, PACE_UDP, PACE_FAILED, PACE_VACANT = 0.1, 0.25, 0.03, 0.2
+PACE, PACE_FAILED, PACE_VACANT = 0.25, 0.05, 0.5
 PATIENCE = 5.0
 PATIENCE_UDP = 1.0
 # A client stays so long after the last container has left its endpoint.
@@ -70,18 +70,18 @@ class Clients:
                         failing_since = began
                 if wanted is not None:
                     last_seen = now
-                await trio.sleep(pace(endpoint, wanted, failing_since))
+                await trio.sleep(pace(wanted, failing_since))
         finally:
             udp.close()
             self._asked.discard(endpoint)
 
 
-def pace(endpoint: Endpoint, wanted: str | None, failing_since: float | None) -> float:
+def pace(wanted: str | None, failing_since: float | None) -> float:
     if wanted is None:
         return PACE_VACANT
     if failing_since is not None:
         return PACE_FAILED
-    return PACE_UDP if endpoint.kind == "udp" else PACE
+    return PACE
 
 
 async def ask_tcp(endpoint: Endpoint, patience: float = PATIENCE) -> Answer:

@@ -52,6 +52,7 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
         },
         "failures": {cause: dict(outcomes) for cause, outcomes in sorted(causes.items())},
         "recovery": _recovery(run),
+        "the machine itself was late by (ms)": round(1000 * run.lag),
         "refused by Docker": dict(refusals),
         "bindings at the end": run.ending.bindings,
         "registrar": {

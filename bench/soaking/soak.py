@@ -26,6 +26,7 @@ LANES = 2
 # The registrar stays the same process in the last part of the soak, to see what it keeps.
 CALM_PART = 1 / 3
 SAMPLE_EVERY = 5.0
+HEARTBEAT = 0.05
 
 
 class Sample(NamedTuple):
@@ -71,6 +72,7 @@ class Run:
         self.slots: list[Slot] = []
         self.clients: Clients
         self.faults: Faults
+        self.lag = 0.0  # by how much the machine was late at worst: what is late by that is its own doing
         self.warm: Usage  # once the registrar is the last one, with all containers
         self.full: Usage  # at the end, with all containers
         self.envoy: dict[str, dict[str, int]] = {}  # what it holds, at the same two moments
@@ -110,6 +112,7 @@ class Run:
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sample)
+            nursery.start_soon(self._watch_the_machine)
             nursery.start_soon(self.faults.run)
             for lane in lanes:
                 nursery.start_soon(lane.run)
@@ -123,6 +126,12 @@ class Run:
             self.envoy["warm"] = await trio.to_thread.run_sync(envoy_holds, self.stack)
             await trio.sleep_until(began + self.seconds)
             nursery.cancel_scope.cancel()
+
+    async def _watch_the_machine(self) -> None:
+        while True:
+            due = trio.current_time() + HEARTBEAT
+            await trio.sleep_until(due)
+            self.lag = max(self.lag, trio.current_time() - due)
 
     async def _sample(self) -> None:
         began = time.monotonic()

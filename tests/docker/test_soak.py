@@ -1,0 +1,91 @@
+"""A short soak on both engines at once; `bench/soak` is the same for as long as one likes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.engines import ENGINES, ROOT, find_engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+
+MINUTES = 1.7
+SEED = 2
+# Below these a soak has shown nothing.
+LEAST_EVENTS = {
+    "container: restart": 3,
+    "container: stop": 2,
+    "container: start": 3,
+    "container: remove": 2,
+    "container: recreate": 3,
+    "container: kill": 1,
+    "container: crash": 1,
+    "container: run": 10,
+    "fault: registrar_killed": 1,
+    "fault: shim_killed": 2,
+}
+LEAST_ANSWERS = {"http": 500, "tcp": 100, "udp": 50}
+LEAST_ANSWERS_WITHOUT_REGISTRAR = 50
+
+
+@pytest.fixture(scope="module")
+def reports(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str, Any]]:
+    """Exit status, output and figures by engine."""
+    folder = tmp_path_factory.mktemp("soak")
+    running = {name: start(name, artifact, folder) for name in ENGINES if find_engine(name)}
+    found = {}
+    try:
+        for name, process in running.items():
+            output, _ = process.communicate(timeout=240)
+            figures = folder / f"{name}.json"
+            found[name] = (
+                process.returncode,
+                output,
+                json.loads(figures.read_text()) if figures.exists() else {},
+            )
+    finally:
+        for process in running.values():
+            process.terminate()
+            process.wait(30)
+    return found
+
+
+def start(engine: str, artifact: Path, folder: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "bench.soaking", "--engine", engine, "--minutes", str(MINUTES)]
+    options = ["--seed", str(SEED), "--artifact", str(artifact), "--json", str(folder / f"{engine}.json")]
+    return subprocess.Popen(
+        [*command, *options],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_nothing_unexpected_happens_in_a_soak(
+    reports: dict[str, tuple[int, str, Any]], engine_name: str
+) -> None:
+    status, output, _ = reports[engine_name]
+    assert status == 0, output
+
+
+@pytest.mark.parametrize("engine_name", ENGINES)
+def test_the_soak_has_tried_everything(reports: dict[str, tuple[int, str, Any]], engine_name: str) -> None:
+    _, output, figures = reports[engine_name]
+    assert figures, output
+    short = {
+        k: figures["events"].get(k, 0) for k, n in LEAST_EVENTS.items() if figures["events"].get(k, 0) < n
+    }
+    assert not short, short
+    right = figures["answers"]["right"]
+    assert not {kind: right.get(kind, 0) for kind, n in LEAST_ANSWERS.items() if right.get(kind, 0) < n}, (
+        right
+    )
+    away = figures["answers"]["right, by what was away"]
+    assert away.get("the registrar is away", 0) >= LEAST_ANSWERS_WITHOUT_REGISTRAR, away
+    assert figures["bindings at the end"] > 30
