@@ -172,12 +172,10 @@ class Journal:
         causes = self._causes(Miss(outage.endpoint, outage.began, outage.ended, "", None))
         cause = REGISTRAR if REGISTRAR in causes else causes[0] if causes else UNEXPECTED
         absences = self._absences if cause == REGISTRAR else []
-        mended = [
-            window.mended
+        windows = [
+            window
             for window in [*self._windows, *absences]
-            if window.covers(outage.endpoint)
-            and window.begin <= outage.ended
-            and window.end >= outage.began
-            and window.mended <= outage.ended
+            if window.covers(outage.endpoint) and window.begin <= outage.ended and window.end >= outage.began
         ]
-        return cause, outage.ended - max(mended, default=outage.ended)
+        mended = max((window.mended for window in windows), default=outage.ended)
+        return cause, max(0.0, outage.ended - mended)

@@ -78,14 +78,13 @@ def test_nothing_unexpected_happens_in_a_soak(
 def test_the_soak_has_tried_everything(reports: dict[str, tuple[int, str, Any]], engine_name: str) -> None:
     _, output, figures = reports[engine_name]
     assert figures, output
-    short = {
-        k: figures["events"].get(k, 0) for k, n in LEAST_EVENTS.items() if figures["events"].get(k, 0) < n
-    }
-    assert not short, short
+    assert not too_few(figures["events"], LEAST_EVENTS), figures["events"]
     right = figures["answers"]["right"]
-    assert not {kind: right.get(kind, 0) for kind, n in LEAST_ANSWERS.items() if right.get(kind, 0) < n}, (
-        right
-    )
+    assert not too_few(right, LEAST_ANSWERS), right
     away = figures["answers"]["right, by what was away"]
     assert away.get("the registrar is away", 0) >= LEAST_ANSWERS_WITHOUT_REGISTRAR, away
     assert figures["bindings at the end"] > 30
+
+
+def too_few(seen: dict[str, int], least: dict[str, int]) -> list[str]:
+    return [name for name, number in least.items() if seen.get(name, 0) < number]
