@@ -103,9 +103,16 @@ class Journal:
         self._absences.append(window)
         return window
 
-    def registrar_was_away(self, begin: float, end: float) -> bool:
-        """Whether it was, or had been back for less than PROMISE, at any time from ``begin`` to ``end``."""
-        return any(absence.begin <= end and absence.end >= begin for absence in self._absences)
+    def left_behind(self, left: tuple[float, float], wanted: float) -> bool:
+        """Whether a port that was let go within ``left`` could still be Envoy's when ``wanted`` again.
+
+        It could if the registrar was away when it was let go, and not back for PROMISE yet.
+        """
+        begin, end = left
+        return any(
+            absence.begin <= end and absence.end >= begin and absence.end >= wanted
+            for absence in self._absences
+        )
 
     # -- who is to answer ------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """One container place: what Docker is told to do with it, and what the journal is told of that."""
 
 import contextlib
+import math
 import os
 import signal
 from collections import Counter
@@ -41,7 +42,7 @@ class Slot:
         self._journal = journal
         self._clients = clients
         self._serial = 0
-        self._left_at = trio.current_time()  # when its ports began to be let go
+        self._left = (math.inf, math.inf)  # from when until when its ports were let go last
 
     @property
     def container(self) -> str:
@@ -70,7 +71,7 @@ class Slot:
         old, self._serial = self.container, self._serial + 1
         async with self._change(self.places):
             await self._docker("create", "--name", self.container, *self.spec.arguments(self.container))
-            self._left_at = trio.current_time()
+            self._left = (trio.current_time(), math.inf)
             await self._told(self._docker, "stop", old)
             await self._told(self._docker, "rm", old)
             self._vacate()
@@ -88,13 +89,13 @@ class Slot:
 
     async def stop(self) -> None:
         async with self._change(self.places):
-            self._left_at = trio.current_time()
+            self._left = (trio.current_time(), math.inf)
             await self._told(self._call, "stop?t=0")
             self._gone(Now.STOPPED)
 
     async def kill(self) -> None:
         async with self._change(self.places):
-            self._left_at = trio.current_time()
+            self._left = (trio.current_time(), math.inf)
             await self._told(self._call, "kill")
             await self._until(lambda state: not state["Running"])
             self._gone(Now.STOPPED)
@@ -103,7 +104,7 @@ class Slot:
         """Its process dies by itself; Docker starts it again where it was told to."""
         async with self._change(self.places):
             before = await self._inspect()
-            self._left_at = trio.current_time()
+            self._left = (trio.current_time(), math.inf)
             os.kill(before["State"]["Pid"], signal.SIGKILL)
             if self.spec.revives:
                 old = before["State"]["Pid"]
@@ -115,7 +116,7 @@ class Slot:
 
     async def restart(self) -> None:
         async with self._change(self.places):
-            self._left_at = trio.current_time()
+            self._left = (trio.current_time(), math.inf)
             if await self._told(self._call, "restart?t=0"):
                 await self._comes_up()
             else:
@@ -160,6 +161,7 @@ class Slot:
     def _gone(self, state: Now) -> None:
         self._vacate()
         self.state = state
+        self._left = (self._window.begin, trio.current_time())
 
     def _vacate(self) -> None:
         for endpoint in self.places:
@@ -185,7 +187,7 @@ class Slot:
             await tell(*args)
         except AssertionError as error:
             in_use = "address already in use" in str(error)
-            excused = in_use and self._journal.registrar_was_away(self._left_at, trio.current_time())
+            excused = in_use and self._journal.left_behind(self._left, self._window.begin)
             self.refusals[HELD_BY_ENVOY if excused else str(error)] += 1
             return False
         return True

@@ -107,8 +107,10 @@ def test_where_nobody_is_to_answer_only_a_refusal_is_right(journal: Journal) -> 
 
 def test_docker_is_excused_for_a_port_that_was_let_go_without_the_registrar(journal: Journal) -> None:
     journal.registrar_goes(10).mended = 12
-    spans = {(5, 9): False, (5, 11): True, (11, 30): True, (13, 14): True, (13.5, 14): False}
-    assert {span: journal.registrar_was_away(*span) for span in spans} == spans
+    assert journal.left_behind((9, 10.5), 11)
+    assert journal.left_behind((11, 11.5), 12.5)  # it had only just come back
+    assert not journal.left_behind((11, 11.5), 13.5)
+    assert not journal.left_behind((8, 9), 11)  # let go in time
 
 
 def test_recovery_counts_from_when_the_last_cause_had_gone(journal: Journal) -> None:
