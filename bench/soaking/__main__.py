@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bench.soaking
+from bench.soaking.journal import PROMISE
 from bench.soaking.report import text_of
 from bench.soaking.soak import soak
 from tests.harness.engines import ENGINES, ROOT
@@ -21,11 +22,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of an earlier run, to have its choices again")
     parser.add_argument("--artifact", type=Path, default=ROOT / "dist" / "envoy-docker-shim")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument(
+        "--promise",
+        type=float,
+        metavar="SECONDS",
+        default=PROMISE,
+        help="how soon all is well after a cause has gone; more for a machine that is busy otherwise (%(default)s)",
+    )
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the programs' logs there")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     print(f"{options.minutes:g} minutes on engine {options.engine}, --seed {seed}", flush=True)
-    report = soak(options.artifact.resolve(), options.engine, options.minutes, seed, options.logs)
+    report = soak(
+        options.artifact.resolve(), options.engine, options.minutes, seed, options.promise, options.logs
+    )
     print(text_of(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

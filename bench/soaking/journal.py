@@ -23,7 +23,7 @@ DOCKERD = "dockerd came back and took its ports over"
 REGISTRAR = "its container came or went while the registrar was away"
 
 # What is never excused.
-UNEXPECTED = "UNEXPECTED: nothing had touched this port"
+UNEXPECTED = "UNEXPECTED: nothing had touched this port, or not within the promised time"
 WRONG = "UNEXPECTED: another container answered"
 STALE = "its container went while the registrar was away, and another one that got the address answered"
 
@@ -39,7 +39,10 @@ class Endpoint(NamedTuple):
 class Window:
     """From ``begin`` until PROMISE after ``mended``; ``scope`` None: every endpoint."""
 
-    def __init__(self, cause: str, begin: float, scope: frozenset[Endpoint] | None) -> None:
+    def __init__(
+        self, cause: str, begin: float, scope: frozenset[Endpoint] | None, promise: float = PROMISE
+    ) -> None:
+        self.promise = promise
         self.cause = cause
         self.begin = begin
         self.scope = scope
@@ -47,7 +50,7 @@ class Window:
 
     @property
     def end(self) -> float:
-        return self.mended + PROMISE
+        return self.mended + self.promise
 
     def covers(self, endpoint: Endpoint) -> bool:
         if self.cause == ENVOY and endpoint.kind == "udp":
@@ -87,19 +90,20 @@ class Outage(NamedTuple):
 class Journal:
     """Written while the soak runs; judged when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, promise: float = PROMISE) -> None:
+        self.promise = promise
         self._windows: list[Window] = []
         self._absences: list[Window] = []  # of the registrar
         self._prolongations: dict[Window, float] = {}
         self._tenants: dict[Endpoint, list[Tenancy]] = defaultdict(list)
 
     def open(self, cause: str, now: float, scope: frozenset[Endpoint] | None = None) -> Window:
-        window = Window(cause, now, scope)
+        window = Window(cause, now, scope, self.promise)
         self._windows.append(window)
         return window
 
     def registrar_goes(self, now: float) -> Window:
-        window = Window(REGISTRAR, now, None)
+        window = Window(REGISTRAR, now, None, self.promise)
         self._absences.append(window)
         return window
 
@@ -173,6 +177,15 @@ class Journal:
                     end = overlapping = max(end, absence.end)
             self._prolongations[window] = overlapping
         return self._prolongations[window]
+
+    def lateness(self, miss: Miss) -> str:
+        """What had touched the endpoint before it failed unexpectedly, and how long that was over."""
+        gone = [
+            (miss.began - window.mended, window.cause)
+            for window in [*self._windows, *self._absences]
+            if window.covers(miss.endpoint) and window.mended <= miss.began
+        ]
+        return "{:.1f} s after: {}".format(*min(gone)) if gone else "nothing before"
 
     def recovery(self, outage: Outage) -> tuple[str, float]:
         """An outage's cause, and how many seconds after all its causes had gone it ended."""

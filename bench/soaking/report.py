@@ -44,6 +44,7 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
         "python": platform.python_version(),
         "seconds": run.seconds,
         "seed": run.seed,
+        "promise": run.journal.promise,
         "events": dict(sorted(run.events.items())),
         "answers": {
             "right": dict(sorted(clients.good.items())),
@@ -73,7 +74,8 @@ def _line(run: "Run", cause: str, miss: Miss) -> str:
     kind, ip, port = miss.endpoint
     said = "" if miss.word is None else f" from {miss.word}"
     span = f"{run.clock(miss.began)} to {run.clock(miss.ended)}"
-    return f"{span} {kind} {ip} {port}: {miss.outcome}{said} ({cause})"
+    why = run.journal.lateness(miss) if cause == UNEXPECTED else cause
+    return f"{span} {kind} {ip} {port}: {miss.outcome}{said} ({why})"
 
 
 def _recovery(run: "Run") -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ import trio
 from bench.soaking.clients import Clients
 from bench.soaking.ending import Ending
 from bench.soaking.faults import Faults
-from bench.soaking.journal import PROMISE, Journal
+from bench.soaking.journal import Journal
 from bench.soaking.lanes import Lane
 from bench.soaking.leaks import Usage, envoy_holds, usage
 from bench.soaking.report import make_report
@@ -36,7 +36,9 @@ class Sample(NamedTuple):
     usage: Usage
 
 
-def soak(artifact: Path, engine: str, minutes: float, seed: int, logs: Path | None) -> dict[str, Any]:
+def soak(
+    artifact: Path, engine: str, minutes: float, seed: int, promise: float, logs: Path | None
+) -> dict[str, Any]:
     """Run it; returns the report, whose ``problems`` are empty when all went well."""
     with ExitStack() as clean:
         stack = clean.enter_context(Stack(artifact, engine, "--live-restore", neighbour=True))
@@ -44,7 +46,7 @@ def soak(artifact: Path, engine: str, minutes: float, seed: int, logs: Path | No
         base = usage(stack.registrar.pid)
         if logs is not None:
             clean.callback(keep_logs, stack, logs)
-        run = Run(stack, minutes * 60, seed)
+        run = Run(stack, minutes * 60, seed, promise)
         # On a thread that is in the machine's namespace, and so are the sockets made there.
         stack.host.call(trio.run, run.main)
         ending = run.ending
@@ -61,11 +63,11 @@ def keep_logs(stack: Stack, directory: Path) -> None:
 
 
 class Run:
-    def __init__(self, stack: Stack, seconds: float, seed: int) -> None:
+    def __init__(self, stack: Stack, seconds: float, seed: int, promise: float) -> None:
         self.stack = stack
         self.seconds = seconds
         self.seed = seed
-        self.journal = Journal()
+        self.journal = Journal(promise)
         self.events: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.ending = Ending(stack)
@@ -98,7 +100,7 @@ class Run:
             await self._disturb(lanes)
             await self._everything_runs(lanes)
             # Whatever was the last event's doing is over now: from here on every failure counts.
-            await trio.sleep(2 * PROMISE)
+            await trio.sleep(2 * self.journal.promise)
             self.full = await trio.to_thread.run_sync(self.ending.compare)
             self.envoy["full, at the end"] = await trio.to_thread.run_sync(envoy_holds, self.stack)
             asking.cancel_scope.cancel()
