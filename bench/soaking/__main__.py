@@ -9,7 +9,7 @@ from pathlib import Path
 import bench.soaking
 from bench.soaking.journal import PROMISE
 from bench.soaking.report import text_of
-from bench.soaking.soak import soak
+from bench.soaking.soak import Plan, soak
 from tests.harness.engines import ENGINES, ROOT
 
 
@@ -27,15 +27,14 @@ def main() -> int:
         type=float,
         metavar="SECONDS",
         default=PROMISE,
-        help="how soon all is well after a cause has gone; more for a machine that is busy otherwise (%(default)s)",
+        help="how soon all is well after a cause has gone (%(default)s): more on a busy machine",
     )
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the programs' logs there")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     print(f"{options.minutes:g} minutes on engine {options.engine}, --seed {seed}", flush=True)
-    report = soak(
-        options.artifact.resolve(), options.engine, options.minutes, seed, options.promise, options.logs
-    )
+    plan = Plan(options.engine, options.minutes * 60, seed, options.promise)
+    report = soak(options.artifact.resolve(), plan, options.logs)
     print(text_of(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

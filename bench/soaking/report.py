@@ -42,9 +42,9 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
     return {
         "engine": run.stack.dockerd.engine.version,
         "python": platform.python_version(),
-        "seconds": run.seconds,
-        "seed": run.seed,
-        "promise": run.journal.promise,
+        "seconds": run.plan.seconds,
+        "seed": run.plan.seed,
+        "promise": run.plan.promise,
         "events": dict(sorted(run.events.items())),
         "answers": {
             "right": dict(sorted(clients.good.items())),

@@ -36,17 +36,22 @@ class Sample(NamedTuple):
     usage: Usage
 
 
-def soak(
-    artifact: Path, engine: str, minutes: float, seed: int, promise: float, logs: Path | None
-) -> dict[str, Any]:
+class Plan(NamedTuple):
+    engine: str
+    seconds: float
+    seed: int
+    promise: float  # how soon (seconds) all is well after a cause has gone
+
+
+def soak(artifact: Path, plan: Plan, logs: Path | None) -> dict[str, Any]:
     """Run it; returns the report, whose ``problems`` are empty when all went well."""
     with ExitStack() as clean:
-        stack = clean.enter_context(Stack(artifact, engine, "--live-restore", neighbour=True))
+        stack = clean.enter_context(Stack(artifact, plan.engine, "--live-restore", neighbour=True))
         eventually(lambda: '"node"' in stack.registrar.read("/status").text, 10, "Envoy is connected")
         base = usage(stack.registrar.pid)
         if logs is not None:
             clean.callback(keep_logs, stack, logs)
-        run = Run(stack, minutes * 60, seed, promise)
+        run = Run(stack, plan)
         # On a thread that is in the machine's namespace, and so are the sockets made there.
         stack.host.call(trio.run, run.main)
         ending = run.ending
@@ -63,11 +68,10 @@ def keep_logs(stack: Stack, directory: Path) -> None:
 
 
 class Run:
-    def __init__(self, stack: Stack, seconds: float, seed: int, promise: float) -> None:
+    def __init__(self, stack: Stack, plan: Plan) -> None:
         self.stack = stack
-        self.seconds = seconds
-        self.seed = seed
-        self.journal = Journal(promise)
+        self.plan = plan
+        self.journal = Journal(plan.promise)
         self.events: Counter[str] = Counter()
         self.samples: list[Sample] = []
         self.ending = Ending(stack)
@@ -90,10 +94,10 @@ class Run:
             self.clients = Clients(self.journal, asking, lambda: self.faults.phase)
             self.slots = [Slot(spec, self.stack.dockerd, self.journal, self.clients) for spec in SPECS]
             self.faults = Faults(
-                self.stack, self.slots, self.journal, random.Random(f"{self.seed} faults"), self.events
+                self.stack, self.slots, self.journal, random.Random(f"{self.plan.seed} faults"), self.events
             )
             lanes = [
-                Lane(self.slots[n::LANES], random.Random(f"{self.seed} lane {n}"), self.events)
+                Lane(self.slots[n::LANES], random.Random(f"{self.plan.seed} lane {n}"), self.events)
                 for n in range(LANES)
             ]
             await self._everything_runs(lanes)
@@ -118,15 +122,15 @@ class Run:
             nursery.start_soon(self.faults.run)
             for lane in lanes:
                 nursery.start_soon(lane.run)
-            await trio.sleep_until(began + self.seconds * (1 - CALM_PART))
+            await trio.sleep_until(began + self.plan.seconds * (1 - CALM_PART))
             self.faults.calm.set()
             # The last fault may be under way still.
             async with self.faults.idle:
                 pass
-            await trio.sleep(min(SAMPLE_EVERY, self.seconds * CALM_PART / 4))
+            await trio.sleep(min(SAMPLE_EVERY, self.plan.seconds * CALM_PART / 4))
             self.warm = usage(self.stack.registrar.pid)
             self.envoy["warm"] = await trio.to_thread.run_sync(envoy_holds, self.stack)
-            await trio.sleep_until(began + self.seconds)
+            await trio.sleep_until(began + self.plan.seconds)
             nursery.cancel_scope.cancel()
 
     async def _watch_the_machine(self) -> None:
