@@ -6,9 +6,10 @@ What is promised (the tables of the README's "Operating"), and counted against:
   containers come and go, while the registrar is dead, stands still or starts again, while dockerd is away
   (with live-restore), while another port's shim is killed.  UDP ports also while Envoy is away.
 * No answer ever comes from another container than the one that has the port.
-* A second (`--promise`) after its cause has gone every disturbance is over: a container that was started answers within a
-  second of the moment that it does so by itself; all ports do within a second of Envoy's or dockerd's return;
-  what came or went while the registrar was away is served, or refused, within a second of its return.
+* A second (`--promise`) after its cause has gone every disturbance is over: a container that was started
+  answers within a second of the moment that it does so by itself; all ports do within a second of Envoy's
+  or dockerd's return; what came or went while the registrar was away is served, or refused, within a second
+  of its return.
 * A port whose container was stopped refuses connections, and UDP too.
 * Docker never says "address already in use" of a stopped container's port, unless that was stopped while
   the registrar was away, as the README says; that is counted apart.
