@@ -108,8 +108,14 @@ class Slot:
             os.kill(before["State"]["Pid"], signal.SIGKILL)
             if self.spec.revives:
                 old = before["State"]["Pid"]
-                await self._until(lambda state: state["Running"] and state["Pid"] not in (0, old))
-                await self._comes_up()
+                await self._until(lambda state: _runs_again(state, old) or _given_up(state))
+                state = (await self._inspect())["State"]
+                if _given_up(state):
+                    # Docker tries once, and leaves it down if its port is not free at that moment.
+                    self._refused(f"to start it again: {state['Error']}")
+                    self._gone(Now.STOPPED)
+                else:
+                    await self._comes_up()
             else:
                 await self._until(lambda state: not state["Running"])
                 self._gone(Now.STOPPED)
@@ -186,11 +192,22 @@ class Slot:
         try:
             await tell(*args)
         except AssertionError as error:
-            in_use = "address already in use" in str(error)
-            excused = in_use and self._journal.left_behind(self._left, self._window.begin)
-            self.refusals[HELD_BY_ENVOY if excused else str(error)] += 1
+            self._refused(str(error))
             return False
         return True
+
+    def _refused(self, why: str) -> None:
+        in_use = "address already in use" in why
+        excused = in_use and self._journal.left_behind(self._left, self._window.begin)
+        self.refusals[HELD_BY_ENVOY if excused else why] += 1
+
+
+def _runs_again(state: Any, old: int) -> bool:
+    return bool(state["Running"]) and state["Pid"] not in (0, old)
+
+
+def _given_up(state: Any) -> bool:
+    return bool(state["Error"]) and not state["Running"] and not state["Restarting"]
 
 
 async def answers_itself(place: Endpoint, word: str) -> None:
