@@ -12,8 +12,8 @@ from tests.harness.engines import ENGINES, ROOT, find_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
-MINUTES = 1.7
-SEED = 2
+MINUTES = 1.3
+SEED = 32  # one whose first seven faults are the seven there are
 # Two soaks share the machine with each other: what takes a second on one of its own takes longer.
 PROMISE = 3.0
 # Below these a soak has shown nothing.
@@ -25,9 +25,14 @@ LEAST_EVENTS = {
     "container: recreate": 3,
     "container: kill": 1,
     "container: crash": 1,
-    "container: run": 10,
+    "container: run": 2,
     "fault: registrar_killed": 1,
-    "fault: shim_killed": 2,
+    "fault: registrar_terminated": 1,
+    "fault: registrar_frozen": 1,
+    "fault: envoy_killed": 1,
+    "fault: dockerd_killed": 1,
+    "fault: dockerd_restarted": 1,
+    "fault: shim_killed": 1,
 }
 LEAST_ANSWERS = {"http": 500, "tcp": 100, "udp": 50}
 LEAST_ANSWERS_WITHOUT_REGISTRAR = 50
