@@ -209,7 +209,7 @@ class Rig:
         return shims, make_container(name, (ip,), published, identity, labels)
 
     def fill(self, count: int) -> None:
-        """Up to ``count`` bindings, and wait until they are out.  Their containers do not come all at once."""
+        """Up to ``count`` bindings, and wait until they are out.  Containers do not come all at once."""
         while missing := count - len(self.shims):
             containers = []
             for _ in range(min(missing, 100)):
