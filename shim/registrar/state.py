@@ -16,7 +16,8 @@ from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.core.templates import Templates
 from shim.processes import Shim, find_shims, open_line, origin_of, parent_of, start_time_of
-from shim.registrar.line import EXIT, Lines
+from shim.registrar.line import Lines
+from shim.registrar.releases import ENVOY_RETURN, Releases
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -34,8 +35,6 @@ DOUBT_LOOK = 0.1
 SHOWN = 10
 # The parent of a process whose own has died.
 INIT = 1
-# An Envoy that was there before this registrar polls again within this (seconds).
-ENVOY_RETURN = 1.0
 
 
 class State:
@@ -70,10 +69,7 @@ class State:
         self._parents: dict[int, int] = {}  # lease -> the process that started its shim
         self._doubted: dict[int, float] = {}  # lease that was sent SIGTERM -> when that is judged
         self._look_at = math.inf  # when the doubted are looked at again
-        self._waiting: dict[int, float] = {}  # lease to be told to end -> by when
-        # When the first of those is due, and how far Envoys were when they were looked at.
-        self._tell_by = math.inf
-        self._told_at = self.sessions.processed()
+        self._releases = Releases(self.registry, self.lines, self.started_at)
 
     # -- leases ----------------------------------------------------------------------------------
 
@@ -137,7 +133,7 @@ class State:
             return
         self.registry.release(lease, self.now())
         # From when its container's first port was released: a hundred ports are not a hundred waits.
-        self._end_when_off(lease, lease.stage_at + RELEASE_PATIENCE)
+        self._releases.add(lease, lease.stage_at + RELEASE_PATIENCE, self.now())
 
     def _on_orphan(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
@@ -190,16 +186,7 @@ class State:
 
     def _end_shim(self, lease: Lease) -> None:
         self.registry.let_go(lease, self.now())
-        self._end_when_off(lease, self.now() + RELEASE_PATIENCE)
-
-    def _end_when_off(self, lease: Lease, deadline: float) -> None:
-        """Tell the shim to end once no Envoy listens on its port, or at the deadline."""
-        if self._is_off(lease, self.now()):
-            self._waiting.pop(lease.id, None)
-            self.lines.say(lease.id, EXIT)
-        else:
-            self._waiting[lease.id] = deadline
-            self._tell_by = min(self._tell_by, self._look_by(deadline))
+        self._releases.add(lease, self.now() + RELEASE_PATIENCE, self.now())
 
     def _on_end(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
@@ -207,7 +194,7 @@ class State:
             return
         log.debug("lease %d ended: %s", lease_id, lease.binding)
         del self._parents[lease_id], self._pipes[self._pipe_of.pop(lease_id)]
-        self._waiting.pop(lease_id, None)
+        self._releases.forget(lease_id)
         self.registry.end(lease, self.now())
 
     async def wait_until_free(self, address: Address, patience: float) -> bool:
@@ -277,7 +264,7 @@ class State:
         now = self.now()
         self._resolve_doubts(now)
         self.registry.advance(now)
-        self._tell_waiting(now)
+        self._releases.advance(now)
         for kind, resources in (("clusters", self.registry.clusters), ("listeners", self.registry.listeners)):
             if resources.sequence != self._sequences[kind]:
                 self._sequences[kind] = resources.sequence
@@ -285,29 +272,6 @@ class State:
                 self.pushed[kind] = trio.Event()
         self.changed.set()
         self.changed = trio.Event()
-
-    def _tell_waiting(self, now: float) -> None:
-        processed = self.sessions.processed()
-        if processed == self._told_at and now < self._tell_by:
-            return
-        for lease_id, deadline in list(self._waiting.items()):
-            lease = self.registry.get(lease_id)
-            if lease is None or self._is_off(lease, now) or now >= deadline:
-                del self._waiting[lease_id]
-                self.lines.say(lease_id, EXIT)
-        self._told_at = processed
-        self._tell_by = self._look_by(min(self._waiting.values(), default=math.inf))
-
-    def _look_by(self, deadline: float) -> float:
-        """When a wait until ``deadline`` may be over, with an Envoy's progress left aside."""
-        envoy_return = self.started_at + ENVOY_RETURN
-        return min(deadline, envoy_return) if self.now() < envoy_return else deadline
-
-    def _is_off(self, lease: Lease, now: float) -> bool:
-        if not len(self.sessions) and now - self.started_at < ENVOY_RETURN:
-            # Our predecessor's Envoy may still listen, and will be back in a moment.
-            return False
-        return self.registry.off_envoy(lease)
 
     async def keep_time(self) -> None:
         """Do what is due even if nothing happens."""
@@ -323,7 +287,7 @@ class State:
             self.touch()
 
     def _next_deadline(self) -> float:
-        deadlines = [self._tell_by, self._look_at]
+        deadlines = [self._releases.due, self._look_at]
         if self._settle_at is not None and not self.settled:
             deadlines.append(self._settle_at)
         if (due := self.registry.next_deadline()) is not None:
