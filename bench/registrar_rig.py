@@ -17,6 +17,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ class Docker:
         answer = body(json.dumps(self._fake.containers).encode())
         self.listed_at = time.monotonic()
         await answer(stream)
+
+    def listed_since(self, moment: float) -> bool:
+        return self.listed_at > moment
 
     def start(self, containers: list[dict[str, Any]]) -> None:
         """These run from now on, and are the only ones: one event, and the list that it leads to."""
@@ -205,14 +209,16 @@ class Rig:
         return shims, make_container(name, (ip,), published, identity, labels)
 
     def fill(self, count: int) -> None:
-        """Up to ``count`` bindings, and wait until they are out."""
-        containers = []
-        for _ in range(count - len(self.shims)):
-            [shim], container = self.register()
-            shim.be_silent()
-            containers.append(container)
-        if containers:
+        """Up to ``count`` bindings, and wait until they are out.  Containers do not come all at once."""
+        while missing := count - len(self.shims):
+            containers = []
+            for _ in range(min(missing, 100)):
+                [shim], container = self.register()
+                shim.be_silent()
+                containers.append(container)
+            began = time.monotonic()
             self.docker.start(containers)
+            eventually(partial(self.docker.listed_since, began), PATIENCE, "Docker is asked")
         eventually(lambda: self.published() == count, PATIENCE, f"{count} bindings are published")
 
     def published(self) -> int:
