@@ -1,0 +1,1 @@
+"""Our file and docker-proxy side by side, in one run on one machine: bench/run."""
