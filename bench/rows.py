@@ -79,12 +79,16 @@ class Row:
 
     @property
     def title(self) -> str:
-        return self.what if self.at is None else f"{self.what}, {self.at:,} {self.axis}".rstrip()
+        if self.at is None:
+            return self.what
+        return (
+            f"{self.what}, {self.at:,} {self.axis.removesuffix('s') if self.at == 1 else self.axis}".rstrip()
+        )
 
     @property
     def ratio(self) -> float | None:
-        """Ours in docker-proxy's; None without one, or where its median is 0."""
-        if self.peer is None or not (theirs := statistics.median(self.peer)):
+        """Ours in docker-proxy's; None without one, or where its median is not above 0: it was early."""
+        if self.peer is None or (theirs := statistics.median(self.peer)) <= 0:
             return None
         return statistics.median(self.ours) / theirs
 

@@ -130,9 +130,9 @@ def _measure(
             argv = [compiled("udpload"), "load", PORTS[kind], case.clients, case.in_flight, case.size]
             process = stack.enter_context(_running(host, where.load, *map(str, argv)))
             loads[kind] = Load(process, echo, None if proxy is None else proxy.pid)
-        for turn in range(plan.times(21, 5)):
+        for turn in range(plan.times(21, 3)):
             for kind in kinds if turn < 5 else BOTH:
-                seen[kind].append(loads[kind].turn(plan.seconds(0.6, 0.4), 0.15))
+                seen[kind].append(loads[kind].turn(plan.seconds(0.4, 0.3), 0.1))
     return seen
 
 
