@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from shim.core.binding import Binding, binding_from_flags
 from shim.proxy.flags import FlagError
-from shim.proxy.start import LEASE_FD, MARK, NAME, WAKE_FD
+from shim.proxy.park import LEASE_FD, MARK, NAME, WAKE_FD
 
 
 class Shim(NamedTuple):

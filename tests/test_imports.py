@@ -22,8 +22,8 @@ ARROWS = {
     "commands": {"shim.core", "shim.proxy", "shim.processes", "shim.registrar"},
     "artifact": {"shim.__main__"},
 }
-# What the start-up path may import: built in to a bare interpreter, or (syslog) on errors only.
-LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog"}
+# What the start-up path may import: built in to a bare interpreter, on errors (syslog), for UDP (fcntl).
+LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl"}
 THIRD_PARTY = {
     "relay": {"trio"},
     "registrar": {"trio", "h11", "httpx", "yaml"},

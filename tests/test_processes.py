@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shim.core.binding import Binding
 from shim.processes import find_shims, flags_of, open_line, start_time_of
-from shim.proxy.start import MARK, NAME
+from shim.proxy.park import MARK, NAME
 from tests.builders import make_binding, make_flags
 from tests.harness.wait import eventually
 

@@ -9,6 +9,7 @@ any other version compiles for itself in a few milliseconds.
 
 import ast
 import io
+import json
 import marshal
 import os
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from shim import __version__
 
 HERE = Path(__file__).parent
-START_UP = ("flags.py", "start.py")
+START_UP = ("flags.py", "park.py", "start.py")
 # Zip's epoch: the same bytes from any two builds.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -75,6 +76,8 @@ def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
     buffer.seek(0, io.SEEK_END)
     # Appending makes the zip's own offsets count from the file's start.
     with zipfile.ZipFile(shiv_file) as old, zipfile.ZipFile(buffer, "a") as new:
+        build = json.loads(old.read("environment.json"))["build_id"]
+        main = main.replace(b"@BUILD@", build.encode())
         for name in sorted(old.namelist()):
             info = zipfile.ZipInfo(name, EPOCH)
             info.external_attr = 0o644 << 16

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+IDLE = 90.0  # seconds after its last datagram until a flow ends, as docker-proxy's DefaultConnTrackTimeout
+
 
 class Flow:
     """What the table knows of a flow; the relay's own kind of flow derives from it."""

@@ -3,7 +3,7 @@
 dockerd waits for this on the critical path of ``docker run``, and one process stays behind for
 each port, so start time and memory are the product.  Hence: nothing is imported here that a bare
 ``python3 -IS`` has not built in (no os, no socket, no json), and a TCP shim ends by replacing
-itself with a shell that waits in ``read``: about 0.1 MB instead of Python's 4.
+itself with a shell that waits in ``read``: about 0.1 MB instead of Python's 4 (shim.proxy.park).
 
 A shim's line to its registrar is a pair of pipes, on fixed descriptors:
 
@@ -22,60 +22,20 @@ import sys
 from time import monotonic, sleep
 
 from shim.proxy.flags import FlagError, format_address, parse_flags
+from shim.proxy.park import LEASE_FD, NAME, PORT_FD, WAKE_FD, nap, park
 
 REPORT_FD = 3  # dockerd's pipe: "0\n", or "1\n" and a text that `docker run` shows
 LISTEN_FD = 4  # Engine >= 28 with -use-listen-fd: the bound socket
-LEASE_FD = 6
-WAKE_FD = 7
-PORT_FD = 8
 
 # Linux's; the errno module is not loaded in a bare interpreter.
 EADDRINUSE = 98
 ENOTCONN = 107
 
 DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
-NAME = "envoy-docker-shim"
-MARK = "# envoy-docker-shim, parked"
+# A UDP port that has just opened may have clients waiting: only then is it left to the kernel (seconds).
+AWAKE = 0.3
 # How long a port that Envoy is just letting go of is waited for (seconds).
 PORT_PATIENCE = 3.0
-
-# On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
-# mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
-# there is none, the write fails and nothing is waited for.  dash, bash and busybox sh all run a trap
-# in the middle of `read`, but not all of them let a second signal interrupt a read inside a trap:
-# hence a line on the pipe, not a signal, to end the wait.
-#
-# SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
-# may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
-# it knows when dockerd is back and wants the port.  Without a registrar there is nothing to stay for.
-# The signal comes twice, and in dash a trap that runs inside another spoils the status of the command it
-# comes after: hence it is ignored meanwhile, and a failure has to be seen twice.
-PARKED = (
-    MARK
-    + """
-trap '' PIPE
-release() {
-  trap '' INT TERM
-  if echo release >&6; then
-    { sleep 2; echo >&7; } 6>&- 8>&- &
-    read -r _ <&7
-    kill -s KILL $!
-  fi
-  exit 0
-} 2>/dev/null
-orphaned() {
-  trap '' TERM
-  again=1
-  echo orphan >&6 || echo orphan >&6 || exit 0
-  trap orphaned TERM
-} 2>/dev/null
-trap release INT
-trap orphaned TERM
-while again=; read -r command <&7 || [ "$again" ]; do
-  [ "$command" != exit ] || exit 0
-done
-"""
-)
 
 
 class StartError(Exception):
@@ -96,12 +56,16 @@ def main(file: str, args: "list[str]") -> None:
         _report(f"1\n{error}")
         sys.exit(1)
     line = _open_line(port)
-    _register(args, [*line, PORT_FD] if proto == "udp" else line)
-    _report("0\n")
+    known = _register(args, line)
     if proto == "udp":
-        posix.execv(sys.executable, [sys.executable, "-IS", file, "relay", *args])
+        _signal.signal(_signal.SIGINT, lambda *_: posix._exit(0))
+    _report("0\n")
     posix.closerange(9, 64)
-    posix.execv("/bin/sh", ["/bin/sh", "-c", PARKED, NAME, *args])
+    if proto == "udp":
+        if known:
+            nap(file, args, AWAKE)
+        posix.execv(sys.executable, [sys.executable, "-IS", file, "relay", *args])
+    park(args)
 
 
 def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -> "_socket.socket":
@@ -210,7 +174,9 @@ def _message(verb: str, args: "list[str]") -> bytes:
     return "\0".join([verb, *args]).encode() + b"\n"
 
 
-def _register(args: "list[str]", fds: "list[int]") -> None:
+def _register(args: "list[str]", fds: "list[int]") -> bool:
+    """Hand the registrar its ends of our line, which are closed here; says whether it is there."""
+    known = True
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     try:
         registrar = _connect(1.0)
@@ -218,10 +184,11 @@ def _register(args: "list[str]", fds: "list[int]") -> None:
         registrar.close()
     except OSError as error:
         # Not the container's fault: it starts, and a registrar that comes finds us in /proc.
+        known = False
         log(f"the registrar does not answer ({error}); it will find this port when it starts", warning=True)
     for fd in fds:
-        if fd != PORT_FD:
-            posix.close(fd)
+        posix.close(fd)
+    return known
 
 
 def _ask(args: "list[str]", timeout: float) -> bytes:

@@ -13,22 +13,27 @@ import trio
 # What a shim says: its port must be off Envoy before it ends; or, its dockerd has died.
 RELEASE = b"release"
 ORPHAN = b"orphan"
-# What it is told: end now.
+# A UDP shim sleeps from here on, and may have missed a datagram while it lay down.
+PARKED = b"parked"
+# What it is told: end now; or, a datagram is waiting.
 EXIT = b"exit\n"
+RELAY = b"relay\n"
 
 
 class Lines:
-    """``on_release``, ``on_orphan`` and ``on_end`` are called with a lease's id, from ``run``'s task."""
+    """The four functions are called with a lease's id, from ``run``'s task."""
 
     def __init__(
         self,
         on_release: Callable[[int], None],
         on_orphan: Callable[[int], None],
         on_end: Callable[[int], None],
+        on_parked: Callable[[int], None],
     ) -> None:
         self._on_release = on_release
         self._on_orphan = on_orphan
         self._on_end = on_end
+        self._on_parked = on_parked
         self._epoll = select.epoll()
         self._leases: dict[int, int] = {}  # lease descriptor -> lease id
         self._lines: dict[int, tuple[int, int]] = {}  # lease id -> (lease, wake)
@@ -72,6 +77,8 @@ class Lines:
             text = os.read(fd, 4096)
         except BlockingIOError:
             return
+        if PARKED in text:
+            self._on_parked(lease_id)
         if RELEASE in text:
             self._on_release(lease_id)
         elif ORPHAN in text:

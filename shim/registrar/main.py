@@ -88,6 +88,7 @@ async def serve(config: Config) -> None:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             nursery.start_soon(state.lines.run)
             nursery.start_soon(state.keep_time)
+            nursery.start_soon(state.naps.run)
             nursery.start_soon(intake.keep_serving, registration, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, str(config.envoy_admin))
             nursery.start_soon(_follow_docker, config.docker_host, state)

@@ -15,7 +15,8 @@ from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.core.templates import Templates
 from shim.processes import Shim, find_shims, open_line, parent_of, start_time_of
-from shim.registrar.line import EXIT, Lines
+from shim.registrar.line import EXIT, RELAY, Lines
+from shim.registrar.naps import Naps
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -42,7 +43,8 @@ class State:
         self.default_mode = default_mode
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
-        self.lines = Lines(self._on_release, self._on_orphan, self._on_end)
+        self.lines = Lines(self._on_release, self._on_orphan, self._on_end, self._on_parked)
+        self.naps = Naps(lambda lease_id: self.lines.say(lease_id, RELAY))
         self.changed = trio.Event()
         # Set when the labels of a lease are wanted from Docker.
         self.labels_wanted = trio.Event()
@@ -114,7 +116,10 @@ class State:
             os.close(lease_fd)
             os.close(wake_fd)
             raise OSError("the process has ended")
-        return self.admit(shim.pid, shim.binding, lease_fd, wake_fd) is not None
+        lease_id = self.admit(shim.pid, shim.binding, lease_fd, wake_fd)
+        if lease_id is not None:
+            self._on_parked(lease_id)  # perhaps when nobody looked
+        return lease_id is not None
 
     def _on_release(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)
@@ -124,6 +129,11 @@ class State:
         # From when its container's first port was released: a hundred ports are not a hundred waits.
         self._waiting[lease_id] = lease.stage_at + RELEASE_PATIENCE
         self.touch()
+
+    def _on_parked(self, lease_id: int) -> None:
+        lease = self.registry.get(lease_id)
+        if lease is not None and lease.binding.address.proto == "udp":
+            self.naps.parked(lease_id, lease.binding.address.port)
 
     def _on_orphan(self, lease_id: int) -> None:
         lease = self.registry.get(lease_id)

@@ -3,20 +3,18 @@
 import os
 import stat
 
-import trio
-
-from shim.proxy.start import LEASE_FD, WAKE_FD
+from shim.proxy.park import LEASE_FD, WAKE_FD
 
 
 class Line:
     """The two pipes that the start-up left on their descriptors, if this is such a process."""
 
     def __init__(self) -> None:
-        self._there = all(_is_pipe(fd) for fd in (LEASE_FD, WAKE_FD))
+        self.there = all(_is_pipe(fd) for fd in (LEASE_FD, WAKE_FD))
 
     def orphaned(self) -> bool:
         """dockerd has died.  Whether a registrar took note, and will say when to end."""
-        if not self._there:
+        if not self.there:
             return False
         try:
             os.write(LEASE_FD, b"orphan\n")
@@ -24,9 +22,20 @@ class Line:
             return False
         return True
 
+    def can_park(self) -> bool:
+        """Whether there is a registrar, to look after us when we have parked."""
+        os.set_blocking(WAKE_FD, True)  # for the shell
+        try:
+            os.write(LEASE_FD, b"parking\n")
+        except OSError:
+            return False
+        return True
+
     async def told_to_exit(self) -> None:
         """Return when the registrar says so."""
-        if not self._there:
+        import trio
+
+        if not self.there:
             await trio.sleep_forever()
         os.set_blocking(WAKE_FD, False)
         text = b""

@@ -1,30 +1,40 @@
-"""What a UDP shim runs: the relay on a socket that is bound already, until dockerd's signal."""
+"""What a UDP shim runs once a datagram came: the relay, until all is quiet or it is told to end."""
 
 import resource
 import signal
 import socket
+import sys
 import syslog
 
 from shim.core.binding import Binding, binding_from_flags
-from shim.core.flows import Counters
-from shim.proxy.start import PORT_FD
+from shim.core.flows import IDLE, Counters
+from shim.proxy.park import PORT_FD, nap, wake
+from shim.relay.line import Line
 
 LIMIT = 10_000  # clients, if the process may have that many files
 SPARE_FILES = 64  # what the process needs besides its clients' sockets
+QUIET = 30.0  # seconds without a flow until the shim parks, if it has a registrar
 
 
-def main(args: list[str], fd: int = PORT_FD) -> int:
+def main(args: list[str], fd: int = PORT_FD, *, idle: float = IDLE, quiet: float = QUIET) -> int:
     """Relay what docker-proxy's flags in ``args`` say on the bound UDP socket ``fd``: the exit status.
 
     0 after SIGINT, after SIGTERM where no registrar is, or when the registrar says so; 1 when the socket
-    cannot be used, said in syslog.
+    cannot be used, said in syslog.  Does not return where it becomes a parked shell again, after ``quiet``
+    seconds without a flow, each of which ends ``idle`` seconds after its last datagram.
     Raises FlagError: ``args`` are not docker-proxy's.
     """
     binding = binding_from_flags(args)
     syslog.openlog("envoy-docker-shim", syslog.LOG_PID, syslog.LOG_DAEMON)
+    line = Line()
     try:
         with socket.socket(fileno=fd) as sock:
-            return _run(sock, binding)
+            while True:
+                wake(fd)
+                if not _run(sock, binding, line, idle, quiet):
+                    return 0
+                if line.can_park():
+                    nap(sys.argv[0], args)
     except KeyboardInterrupt:  # before trio had taken over the signal
         return 0
     except OSError as error:
@@ -32,46 +42,60 @@ def main(args: list[str], fd: int = PORT_FD) -> int:
         return 1
 
 
-def _run(sock: socket.socket, binding: Binding) -> int:
+def _run(sock: socket.socket, binding: Binding, line: Line, idle: float, quiet: float) -> bool:
+    """Relay.  True after ``quiet`` seconds without a client, False when it is to end.  Raises OSError."""
     import trio  # the port is bound and reported by now: this is what takes long
 
-    from shim.relay.line import Line
     from shim.relay.relay import relay
 
-    line = Line()
     counters = Counters()
+    told = False
 
     async def serve() -> OSError | None:
-        failure = None
+        nonlocal told
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
 
                 async def stop() -> None:
                     async for number in signals:
-                        # SIGTERM: dockerd has died; the container may not have (see shim.proxy.start).
+                        # SIGTERM: dockerd has died; the container may not have (see shim.proxy.park).
                         if number == signal.SIGINT or not line.orphaned():
                             break
-                    nursery.cancel_scope.cancel()
+                    end()
 
                 async def obey() -> None:
                     await line.told_to_exit()
+                    end()
+
+                def end() -> None:
+                    nonlocal told
+                    told = True
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(stop)
                 nursery.start_soon(obey)
+                patience = quiet if line.there else None
                 try:
-                    await relay(sock, binding.backend, limit=client_limit(), counters=counters)
+                    await relay(
+                        sock,
+                        binding.backend,
+                        idle=idle,
+                        limit=client_limit(),
+                        quiet=patience,
+                        counters=counters,
+                    )
                 except OSError as error:  # raised out of the nursery, it would come as a group
-                    failure = error
-                nursery.cancel_scope.cancel()
-        return failure
+                    return error
+                finally:
+                    nursery.cancel_scope.cancel()
+        return None
 
     failure = trio.run(serve)
     if counters.lossy:
         syslog.syslog(syslog.LOG_WARNING, f"{binding}: {counters}")
     if failure:
         raise failure
-    return 0
+    return not told
 
 
 def client_limit() -> int:

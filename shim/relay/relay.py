@@ -16,12 +16,11 @@ from collections.abc import Sequence
 import trio
 
 from shim.core.binding import Backend
-from shim.core.flows import Counters, Flow, FlowTable
+from shim.core.flows import IDLE, Counters, Flow, FlowTable
 from shim.relay.envelope import Envelope, Layout
 from shim.relay.mmsg import SLOTS, Inbox, Outbox, Payload
 from shim.relay.sockets import FLOW_BUFFER, can_segment, enlarge, prepare
 
-IDLE = 90.0  # seconds, as docker-proxy's DefaultConnTrackTimeout
 LIMIT = 10_000  # clients
 ROUNDS = 32  # between two checkpoints
 # Where there was a datagram there is mostly another soon.  Looking for it a few times (some 40 us in

@@ -42,7 +42,7 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int]] = []
-        self.lines = Lines(self._note("release"), self._note("orphan"), self._note("end"))
+        self.lines = Lines(*map(self._note, ("release", "orphan", "end", "parked")))
 
     def _note(self, what: str) -> Callable[[int], None]:
         return lambda lease_id: self.events.append((what, lease_id))
