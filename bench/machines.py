@@ -37,7 +37,7 @@ class Machine:
         return time.monotonic() - began
 
     def served(self, ports: int) -> None:
-        """Return once Envoy serves so many ports, in both address families; docker-proxy does at once."""
+        """Return once Envoy serves so many TCP ports, in both address families; docker-proxy does at once."""
         stack = self.stack
         if stack is not None:
             eventually(lambda: _serving(stack) == 2 * ports, 120, f"{ports} ports are served", interval=0.1)
@@ -68,4 +68,5 @@ def machines(plan: Plan, engine: str) -> Iterator[dict[str, Machine]]:
 
 
 def _serving(stack: Stack) -> int:
-    return sum(binding["state"] == "serving" for binding in stack.registrar.bindings())
+    states = [binding["state"] for binding in stack.registrar.bindings() if binding["protocol"] == "tcp"]
+    return states.count("serving")

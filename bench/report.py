@@ -10,6 +10,13 @@ from bench.rows import Row, summary
 
 HEADINGS = ("what", "docker-proxy", "ours", "ratio", "target", "spread (docker-proxy; ours)")
 
+METHOD = """\
+Medians, docker-proxy's and ours measured by turns in the same run; kB are the kernel's, of 1,024 bytes.
+Spread: n samples, p10..p90, or lowest..highest where there are fewer than 10. docker-proxy is that of
+the engine named in the row, else of Engine 28. Envoy runs one worker thread, docker-proxy as many as it
+likes; where a row is about load, the load is on one core and the proxy on the other, so both have one.
+"""
+
 
 @dataclass
 class Report:
@@ -48,7 +55,7 @@ def figure(value: float) -> str:
 
 
 def cells(row: Row) -> list[str]:
-    verdict = {None: "", True: ", met", False: ", MISSED"}[row.met]
+    verdict = {None: ", cannot be told", True: ", met", False: ", MISSED"}[row.met]
     target = "" if row.target is None else row.target.text(row.unit) + verdict
     return [
         row.title,
@@ -76,11 +83,7 @@ def markdown(report: Report) -> str:
         "# docker-proxy and envoy-docker-shim, measured side by side",
         f"Made by `{report.command}` on {report.date}; all samples are in results.json.",
         "\n".join(["| | |", "|---|---|", *about]),
-        "Medians, docker-proxy's and ours measured by turns in the same run; kB are the kernel's, of 1,024 bytes. "
-        "Spread: n samples, p10..p90, or lowest..highest where there are fewer than 10. docker-proxy is that of "
-        "the engine named in the row, else of Engine 28. Envoy runs one worker thread, docker-proxy as many as "
-        "it likes; where a row is about load, the load is on one core and the proxy on the other, so both have "
-        "one.",
+        METHOD.replace("\n", " ").strip(),
         "![The figures as ratios, and growth](results.svg)",
         *(_section(report, name) for name in PARTS if name in report.took),
     ]

@@ -87,10 +87,11 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours in docker-proxy's; None without one, or where its median is not above 0: it was early."""
-        if self.peer is None or (theirs := statistics.median(self.peer)) <= 0:
+        """Ours in docker-proxy's; None without one, or where either is below 0 (or its 0): that was noise."""
+        if self.peer is None:
             return None
-        return statistics.median(self.ours) / theirs
+        ours, theirs = statistics.median(self.ours), statistics.median(self.peer)
+        return None if ours < 0 or theirs <= 0 else ours / theirs
 
     @property
     def met(self) -> bool | None:
