@@ -1,4 +1,4 @@
-"""One SVG of a run: every figure with a peer as a bar on a scale of ratios, and the curves below."""
+"""One SVG of a run: figures that have a peer as bars on a scale of ratios, and the curves below."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ Curve = list[Row]  # by `at`, ascending
 
 
 def chart(rows: Sequence[Row]) -> str:
-    bars = [row for row in rows if row.ratio]
+    bars = [row for row in rows if row.ratio and row.at is None and row.unit != "%"]
     curves = _curves(rows)
     body: list[str] = []
     bottom = 10.0
@@ -105,6 +105,7 @@ def _panel(curve: Curve, left: float, top: float) -> Iterator[str]:
     if start := _median(curve[-1].ours):  # linear growth, to where the curve ends
         points = [(across(x), up(start * x / xs[-1])) for x in xs if low <= start * x / xs[-1] <= high]
         yield _path(points, INK, "stroke-dasharray='3 4' stroke-opacity='0.5'")
+    upper = "peer" if _median(curve[-1].peer) > _median(curve[-1].ours) else "ours"
     for color, name, pick in ((PEER, "docker-proxy", "peer"), (OURS, "ours", "ours")):
         points = [
             (across(x), up(value))
@@ -116,7 +117,7 @@ def _panel(curve: Curve, left: float, top: float) -> Iterator[str]:
             yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in points)
             yield _text(
                 points[-1][0] - 6,
-                points[-1][1] + (-7 if pick == "peer" else 15),
+                points[-1][1] + (-7 if upper == pick else 15),
                 name,
                 f"text-anchor='end' font-size='10' style='fill:{color}'",
             )
