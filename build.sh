@@ -4,6 +4,7 @@
 #   ./build.sh demo     shows the main job on this machine, and leaves nothing behind
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
+#   ./build.sh bench    measures the file beside docker-proxy (bench/run; as root)
 set -eu
 cd "$(dirname "$0")"
 build=.build
@@ -48,6 +49,15 @@ packages() {
   DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null
 }
 
+# What compiles and makes load, by the Debian package that brings it.
+bench_packages() {
+  set --
+  command -v gcc >/dev/null || set -- "$@" gcc
+  [ -e /usr/include/stdio.h ] || set -- "$@" libc6-dev
+  for tool in wrk iperf3; do command -v $tool >/dev/null || set -- "$@" $tool; done
+  [ $# = 0 ] || packages "$@"
+}
+
 build() {
   environment
   say "dist/envoy-docker-shim"
@@ -90,5 +100,13 @@ demo)
   build
   exec $venv/bin/python -m tests.demo
   ;;
-*) die "usage: ./build.sh [demo | test | check]" ;;
+bench)
+  shift
+  [ "$(id -u)" = 0 ] || die "bench needs root: it runs dockerds of its own, in network namespaces"
+  bench_packages
+  build
+  $venv/bin/python -m tests.harness.engines
+  exec $venv/bin/python -m bench "$@"
+  ;;
+*) die "usage: ./build.sh [demo | test | check | bench]" ;;
 esac

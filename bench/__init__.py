@@ -1,1 +1,1 @@
-"""Measurements and long runs against the real programs."""
+"""Our file and docker-proxy side by side, in one run on one machine: bench/run."""

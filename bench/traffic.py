@@ -1,0 +1,165 @@
+"""HTTP and TCP to a container: through Envoy in both modes, through docker-proxy, and straight to it."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bench.compiled import HERE, compiled
+from bench.machines import Machine, machines
+from bench.plan import Cores, Plan, cores
+from bench.processes import children_cpu, cpu_seconds, on_core, pin
+from bench.rows import Row
+from bench.shims import OURS, PEER
+from tests.harness.wait import eventually
+
+ORIGIN_PORT, IPERF_PORT = 80, 5201
+HTTP, TCP, BULK = 8080, 8081, 8082  # published; the last two in tcp mode where there are modes
+DIRECT = "direct"
+LOW, HIGH = 1, 64  # connections: for latency, for throughput
+
+Sample = dict[str, float]
+
+
+class Way(NamedTuple):
+    """How requests get to the container, and whose CPU that costs: the proxy's, and the container's."""
+
+    machine: Machine
+    address: tuple[str, int]
+    carriers: Sequence[int]
+    backend: int
+
+
+def traffic(plan: Plan) -> Iterator[Row]:
+    engine = plan.engines[0]
+    where = cores()
+    with machines(plan, engine) as both:
+        for machine in both.values():
+            _publish(machine, where)
+        yield from _http(plan, both, where)
+        yield from _bulk(plan, both, where)
+
+
+def _publish(machine: Machine, where: Cores) -> None:
+    origin = f"--volume={compiled('origin')}:/origin:ro"
+    libraries = [f"--volume={tree}:{tree}:ro" for tree in ("/usr", "/lib", "/lib64")]
+    dockerd = machine.dockerd
+    dockerd.run(f"-p{HTTP}:80", origin, cmd=["/origin", str(ORIGIN_PORT)], name="http")
+    mode = {"ProxyMode": "tcp"}
+    dockerd.run(f"-p{TCP}:80", origin, cmd=["/origin", str(ORIGIN_PORT)], name="tcp", labels=mode)
+    iperf3 = ["/usr/bin/iperf3", "-s", "-p", str(IPERF_PORT)]
+    dockerd.run(f"-p{BULK}:{IPERF_PORT}", *libraries, cmd=iperf3, name="bulk", labels=mode)
+    for port in (HTTP, TCP):
+        url = f"http://127.0.0.1:{port}/"
+        eventually(lambda url=url: machine.host.http_get(url).status == 200, 20, url)  # type: ignore[misc]
+    machine.served(3)
+    pin(where.load, *(_inside(machine, name) for name in ("http", "tcp", "bulk")))
+    pin(where.proxy, *_carriers(machine))
+
+
+def _carriers(machine: Machine) -> list[int]:
+    """The processes that carry the bytes."""
+    return machine.proxies() if machine.stack is None else [machine.stack.envoy.pid]
+
+
+def _inside(machine: Machine, container: str) -> int:
+    return int(machine.dockerd.api(f"/containers/{container}/json")["State"]["Pid"])
+
+
+def _way(machine: Machine, container: str, port: int) -> Way:
+    return Way(machine, ("127.0.0.1", port), _carriers(machine), _inside(machine, container))
+
+
+def _direct(machine: Machine, container: str, port: int) -> Way:
+    return Way(machine, (machine.dockerd.ip(container), port), [], _inside(machine, container))
+
+
+def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
+    ways = {
+        PEER: _way(both[PEER], "tcp", TCP),
+        "http": _way(both[OURS], "http", HTTP),
+        "tcp": _way(both[OURS], "tcp", TCP),
+        DIRECT: _direct(both[OURS], "http", ORIGIN_PORT),
+    }
+    for connections in (LOW, HIGH):
+        seen: dict[str, list[Sample]] = {name: [] for name in ways}
+        for turn in range(plan.times(21 if connections == HIGH else 11, 3)):
+            for name, way in ways.items():
+                if name != DIRECT or turn < 5:
+                    seen[name].append(_wrk(way, connections, where))
+        note = f"wrk, {connections} connection{'s' * (connections > 1)}; docker-proxy knows no modes"
+        for mode in ("http", "tcp"):
+            for what, unit in _figures(connections):
+                yield _row(
+                    f"{mode} mode, {connections} conn.: {what}", unit, what, seen[mode], seen[PEER], note
+                )
+        if connections == HIGH:
+            yield _row(
+                "ceiling, wrk straight to the container",
+                "/s",
+                "requests/s",
+                seen[DIRECT],
+                None,
+                "no proxy between",
+            )
+
+
+def _figures(connections: int) -> list[tuple[str, str]]:
+    if connections == LOW:
+        return [("p50", "µs"), ("p99", "µs")]
+    return [("requests/s", "/s"), ("CPU per request", "µs"), ("load's core, busy", "%")]
+
+
+def _wrk(way: Way, connections: int, where: Cores) -> Sample:
+    host, port = way.address
+    argv = ["wrk", "-t1", f"-c{connections}", "-d1s", "-s", str(HERE / "wrk.lua"), f"http://{host}:{port}/"]
+    before, load_before = cpu_seconds(*way.carriers), cpu_seconds(way.backend) + children_cpu()
+    text = way.machine.host.run(*on_core(where.load, argv))
+    cpu = cpu_seconds(*way.carriers) - before
+    load = cpu_seconds(way.backend) + children_cpu() - load_before
+    sample: Sample = json.loads(text.partition("JSON ")[2])
+    assert sample["requests"] and not sample["errors"], text
+    seconds = sample["micros"] / 1e6
+    sample["requests/s"] = sample["requests"] / seconds
+    sample["CPU per request"] = cpu * 1e6 / sample["requests"]
+    sample["load's core, busy"] = load / seconds * 100
+    return sample
+
+
+def _bulk(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
+    ways = {
+        PEER: _way(both[PEER], "bulk", BULK),
+        OURS: _way(both[OURS], "bulk", BULK),
+        DIRECT: _direct(both[OURS], "bulk", IPERF_PORT),
+    }
+    for what, flags in (("to the container", []), ("from the container", ["-R"])):
+        seen: dict[str, list[Sample]] = {name: [] for name in ways}
+        for turn in range(plan.times(7, 2)):
+            for name, way in ways.items():
+                if name != DIRECT or turn < 3:
+                    seen[name].append(_iperf(way, flags, where))
+        note = "iperf3, one connection, tcp mode"
+        yield _row(f"TCP {what}", "GB/s", "GB/s", seen[OURS], seen[PEER], note)
+        yield _row(f"TCP {what}: CPU per GB", "s", "CPU per GB", seen[OURS], seen[PEER], note)
+        yield _row(f"TCP {what}: ceiling", "GB/s", "GB/s", seen[DIRECT], None, "no proxy between")
+
+
+def _iperf(way: Way, flags: Sequence[str], where: Cores) -> Sample:
+    host, port = way.address
+    argv = ["iperf3", "-c", host, "-p", str(port), "-t", "1", "-J", *flags]
+
+    def measure() -> Sample:
+        before = cpu_seconds(*way.carriers)
+        found = json.loads(way.machine.host.run(*on_core(where.load, argv)))
+        # The server takes one client at a time, and learns through the proxy that the last one is gone.
+        assert "sum_received" in found["end"], found.get("error", found["end"])
+        cpu = cpu_seconds(*way.carriers) - before
+        received = found["end"]["sum_received"]
+        gigabytes = received["bytes"] / 1e9
+        return {"GB/s": gigabytes / received["seconds"], "CPU per GB": cpu / gigabytes}
+
+    return eventually(measure, 10, "an iperf3 run")
+
+
+def _row(what: str, unit: str, field: str, ours: list[Sample], peer: list[Sample] | None, note: str) -> Row:
+    theirs = None if peer is None else [sample[field] for sample in peer]
+    return Row("traffic", what, unit, [sample[field] for sample in ours], theirs, note=note)
