@@ -17,8 +17,8 @@ import math
 from collections.abc import Callable, Iterator
 
 from shim.core.binding import Address, Backend, Binding, Service, overlap
+from shim.core.clusters import ClusterMaker, Clusters
 from shim.core.discovery import Sessions
-from shim.core.labels import cluster_names
 from shim.core.lease import Lease, Stage, Unlabelled
 from shim.core.versions import Resource, VersionedSet
 
@@ -32,7 +32,6 @@ SIBLING_GRACE = 5.0
 _ON_THE_WAY = (Stage.STAGED, Stage.LISTED)
 
 ListenerMaker = Callable[[Binding, str, Service], Resource]
-ClusterMaker = Callable[[str, Backend, bool], Resource]
 
 
 class Registry:
@@ -40,22 +39,18 @@ class Registry:
 
     def __init__(self, sessions: Sessions, make_listener: ListenerMaker, make_cluster: ClusterMaker) -> None:
         self.sessions = sessions
-        self.clusters = VersionedSet()
+        self._clusters = Clusters(make_cluster, PATIENCE)
+        self.clusters = self._clusters.resources
         self.listeners = VersionedSet()
         self._make_listener = make_listener
-        self._make_cluster = make_cluster
         self._leases: dict[int, Lease] = {}
         self._by_address: dict[Address, list[Lease]] = {}
         self._by_container: dict[str, list[int]] = {}  # oldest first
         self._unlabelled: dict[str, Unlabelled] = {}
-        self._users: dict[str, list[int]] = {}  # cluster -> leases
-        self._backends: dict[str, tuple[Backend, bool]] = {}  # cluster -> what it stands for
         self._abandoned: dict[Address, list[tuple[str, Lease]]] = {}
-        self._cluster_sequence: dict[str, int] = {}
         # What waits for Envoy or for time; everything else is settled.
         self._staged: dict[int, Lease] = {}
         self._releasing: dict[int, Lease] = {}
-        self._retired: dict[str, tuple[int, float]] = {}  # cluster -> listeners' sequence, since
         self._leaving: dict[Address, tuple[int, float]] = {}  # withdrawn, perhaps still open in Envoy
         # They are looked at when one is new, an Envoy got further, or time has come.
         self._looked = True
@@ -94,7 +89,7 @@ class Registry:
 
     def backends(self) -> dict[str, Backend]:
         """What each cluster stands for."""
-        return {name: backend for name, (backend, _) in self._backends.items()}
+        return self._clusters.backends()
 
     def unlabelled(self) -> Iterator[Unlabelled]:
         """The one that has been waiting longest comes first."""
@@ -180,11 +175,9 @@ class Registry:
                 self._refresh(lease.binding.address, now)
         clusters, listeners = self._processed = processed
         for lease in list(self._staged.values()):
-            if clusters >= self._cluster_sequence[lease.cluster] or now - lease.stage_at >= PATIENCE:
+            if clusters >= self._clusters.sequence_of(lease.cluster) or now - lease.stage_at >= PATIENCE:
                 self._list(lease, now)
-        for name, (sequence, since) in list(self._retired.items()):
-            if listeners >= sequence or now - since >= PATIENCE:
-                self._drop_cluster(name)
+        self._clusters.drop_retired(listeners, now)
         for address, (sequence, since) in list(self._leaving.items()):
             if listeners >= sequence or now - since >= 30 * PATIENCE:
                 del self._leaving[address]
@@ -205,7 +198,7 @@ class Registry:
         deadlines += [
             lease.stage_at + SIBLING_GRACE for lease in self._releasing.values() if not lease.released
         ]
-        deadlines += [since + PATIENCE for _, since in self._retired.values()]
+        deadlines.append(self._clusters.due())
         deadlines += [since + 30 * PATIENCE for _, since in self._leaving.values()]
         return min(deadlines, default=math.inf)
 
@@ -230,7 +223,7 @@ class Registry:
         assert lease.service is not None
         http = lease.service.mode == "http"
         self._abandon_cluster(lease)
-        lease.cluster = self._claim_cluster(lease, http)
+        lease.cluster = self._clusters.claim(lease, http)
         lease.enter(Stage.STAGED, now)
         self._staged[lease.id] = lease
         self._looked = False
@@ -268,26 +261,6 @@ class Registry:
         self._releasing[lease.id] = lease
         self._looked = False
 
-    # -- clusters ------------------------------------------------------------------------------
-
-    def _claim_cluster(self, lease: Lease, http: bool) -> str:
-        """The cluster for this lease's backend, by the name that is its own as long as it lives."""
-        backend, service = lease.binding.backend, lease.service
-        assert service is not None
-        for name in cluster_names(service, lease.binding):
-            others = [user for user in self._users.get(name, ()) if user != lease.id]
-            if not others or self._backends[name] == (backend, http):
-                break
-        if self._backends.get(name) != (backend, http):
-            self._backends[name] = (backend, http)
-            self.clusters.put(name, self._make_cluster(name, backend, http))
-            self._cluster_sequence[name] = self.clusters.sequence
-        self._retired.pop(name, None)
-        users = self._users.setdefault(name, [])
-        if lease.id not in users:
-            users.append(lease.id)
-        return name
-
     def _abandon_cluster(self, lease: Lease) -> None:
         """The lease needs its cluster no more; a listener that is still out may, until it is replaced."""
         if lease.cluster:
@@ -297,15 +270,7 @@ class Registry:
     def _leave_abandoned(self, address: Address, now: float) -> None:
         """The listener of ``address`` was replaced or taken out: what it led to may go after it."""
         for name, lease in self._abandoned.pop(address, ()):
-            if lease.cluster == name or name not in self._users:
+            if lease.cluster == name or name not in self._clusters:
                 continue
-            users = self._users[name]
-            if lease.id in users:
-                users.remove(lease.id)
-            if not users:
-                self._retired[name] = (self.listeners.sequence, now)
-                self._looked = False
-
-    def _drop_cluster(self, name: str) -> None:
-        del self._retired[name], self._users[name], self._backends[name], self._cluster_sequence[name]
-        self.clusters.remove(name)
+            self._clusters.leave(name, lease, self.listeners.sequence, now)
+            self._looked = False

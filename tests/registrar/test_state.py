@@ -172,7 +172,7 @@ class Served:
 
     def __init__(self, state: State, process: Process, monkeypatch: pytest.MonkeyPatch, parent: int) -> None:
         self.parent = parent
-        monkeypatch.setattr(module, "parent_of", lambda pid: self.parent)
+        monkeypatch.setattr(orphans, "parent_of", lambda pid: self.parent)
         lease_id = state.admit(process.pid, process.binding, process.lease_read, process.wake_write)
         assert lease_id is not None
         lease = state.registry.get(lease_id)
