@@ -28,6 +28,6 @@ def first(plan: Plan) -> Iterator[Row]:
             "ms",
             seen[OURS],
             seen[PEER],
-            note="asked without pause from before the start by a client on the same machine; the web server's "
+            note="asked from before the start, by a client on the same machine; the web server's "
             "own start is in it. Below 0: it answered before the event",
         )
