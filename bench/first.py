@@ -28,5 +28,6 @@ def first(plan: Plan) -> Iterator[Row]:
             "ms",
             seen[OURS],
             seen[PEER],
-            note="asked without pause, by a client on the same machine; the web server's own start is in it",
+            note="asked from before the start, by a client on the same machine; the web server's "
+            "own start is in it. Below 0: it answered before the event",
         )

@@ -67,7 +67,13 @@ def _rows(case: Case, seen: dict[str, list[Sample]], where: Cores) -> Iterator[R
     yield row(
         "CPU per round trip", "µs", "cpu_each", at_most(0.8), "of the proxy's process, one datagram each way"
     )
-    yield row("load's core, busy", "%", "load_busy", None, "below 100: the load generator had time to spare")
+    yield row(
+        "load's core, busy",
+        "%",
+        "load_busy",
+        None,
+        "generator and echo server; near 100 they set the rate, and CPU per round trip tells more",
+    )
     if any(sample["lost"] for sample in (*seen[OURS], *seen[PEER])):
         yield row("lost", "/s", "lost_rate", None, "datagrams without an answer in 0.2 s, then sent anew")
     yield Row(
