@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import trio
 
+from shim.core.binding import Binding, Service
 from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.processes import parent_of
@@ -20,6 +21,8 @@ log = logging.getLogger("envoy-docker-shim")
 DOUBT = 2.0
 # ... and how often that is looked at meanwhile: each look reads /proc once a shim.
 DOUBT_LOOK = 0.1
+# How long (seconds) a returning dockerd may take to start its shims anew.
+RETURN = 30.0
 # The parent of a process whose own has died.
 INIT = 1
 
@@ -36,6 +39,8 @@ class Orphans:
         self.due = math.inf  # when the doubted are looked at again
         self._parents: dict[int, int] = {}  # lease -> the process that started its shim
         self._doubted: dict[int, float] = {}  # lease -> when it is judged
+        self._left: dict[Binding, Service] = {}  # what those were that were let go...
+        self._left_at = -math.inf  # ... at this time
 
     def add(self, lease: Lease, parent: int) -> None:
         self._parents[lease.id] = parent
@@ -72,14 +77,20 @@ class Orphans:
                 # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
                 del self._doubted[lease_id]
                 self._end(lease)
-        self.due = now + DOUBT_LOOK if self._doubted else math.inf
+        self.due = min(now + DOUBT_LOOK, *self._doubted.values()) if self._doubted else math.inf
 
     def let_go(self) -> int:
         """dockerd is there again, and wants the ports of the containers that lived on: how many."""
         orphans = [lease for lease in self._registry if lease.orphan and not lease.released]
+        self._left = {lease.binding: lease.service for lease in orphans if lease.service is not None}
+        self._left_at = self._now()
         for lease in orphans:
             self._end(lease)
         return len(orphans)
+
+    def heritage(self, binding: Binding, now: float) -> Service | None:
+        """What a new shim's container is, if it is one that lived on: Docker's API answers only later."""
+        return self._left.pop(binding, None) if now - self._left_at < RETURN else None
 
     def __bool__(self) -> bool:
         return any(lease.orphan for lease in self._registry)

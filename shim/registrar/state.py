@@ -16,7 +16,7 @@ from shim.core.lease import Lease
 from shim.core.registry import Registry
 from shim.core.templates import Templates
 from shim.processes import Shim, find_shims, open_line, origin_of, start_time_of
-from shim.registrar.farewells import ENVOY_RETURN, Farewells
+from shim.registrar.farewells import Farewells
 from shim.registrar.line import Lines
 from shim.registrar.naps import Naps
 from shim.registrar.orphans import Orphans
@@ -27,6 +27,8 @@ log = logging.getLogger("envoy-docker-shim")
 LABEL_PATIENCE = 10.0
 # How long (seconds) after our start `resync` has to bring what we may not look into.
 RESYNC_PATIENCE = 5.0
+# An Envoy that has not come back by then (seconds after our start) is not there.
+ENVOY_PATIENCE = 10.0
 # How many bindings of a container the log names.
 SHOWN = 10
 
@@ -90,7 +92,9 @@ class State:
         self.lines.add(lease_id, lease_fd, wake_fd)
         self.naps.begun(lease_id)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
-        if new:
+        if service := self.orphans.heritage(binding, self.now()):
+            self.label((lease, service))
+        elif new:
             # For the others of its container nothing is due any sooner.
             self.touch()
             self.labels_wanted.set()
@@ -167,13 +171,18 @@ class State:
 
         False at once where they do not have it.
         """
-        # A registrar that has just started may not know yet what its Envoy still has.
-        waited = self.now() - self.started_at < ENVOY_RETURN
+        waited = False
         with trio.move_on_after(patience):
-            while self.registry.leaving(address) is not None:
+            while self.registry.leaving(address) is not None or not self._knows_what_envoys_have():
                 waited = True
                 await self.changed.wait()
         return waited
+
+    def _knows_what_envoys_have(self) -> bool:
+        """After our start an Envoy may have what our predecessor gave it, until it took what we give."""
+        if self.now() - self.started_at >= ENVOY_PATIENCE:
+            return True
+        return len(self.sessions) > 0 and self.sessions.processed()[1] >= self.registry.listeners.sequence
 
     def search_again(self, then: Callable[[], None]) -> None:
         """Docker names a port that no lease is for: a shim may have come while nobody listened."""

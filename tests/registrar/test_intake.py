@@ -142,6 +142,27 @@ async def test_a_claim_is_refused_where_no_envoy_of_ours_has_the_port(path: str)
 
 
 @in_trio
+async def test_a_claim_waits_until_the_envoy_of_a_predecessor_has_taken_what_we_serve(path: str) -> None:
+    async with serving(path) as registrar:
+        state = registrar.state
+        await trio.sleep(3)
+        async with trio.open_nursery() as nursery:
+
+            async def envoy() -> None:
+                await trio.sleep(1)
+                session = state.poll("late", "", 1)
+                await trio.sleep(1)
+                session.listeners.processed_sequence = state.registry.listeners.sequence
+                state.touch()
+
+            nursery.start_soon(envoy)
+            assert await registrar.ask(CLAIM) == b"free\n"
+        assert trio.current_time() == pytest.approx(5)
+        assert await registrar.ask(CLAIM) == b"taken\n"
+        assert trio.current_time() == pytest.approx(5)
+
+
+@in_trio
 async def test_a_claim_waits_for_an_envoy_that_is_letting_go(path: str, pipes: list[Pipes]) -> None:
     async with serving(path) as registrar:
         await trio.sleep(10)

@@ -13,12 +13,13 @@ from shim.core.resources import HttpOptions
 from shim.core.templates import Templates
 from shim.processes import Shim as Found
 from shim.processes import start_time_of
+from shim.registrar import orphans
 from shim.registrar import state as module
 from shim.registrar.farewells import ENVOY_RETURN
 from shim.registrar.line import EXIT
-from shim.registrar.orphans import DOUBT
+from shim.registrar.orphans import DOUBT, RETURN
 from shim.registrar.state import RESYNC_PATIENCE, State
-from tests.builders import make_binding, make_flags
+from tests.builders import make_binding, make_flags, make_service
 
 
 class Clock:
@@ -173,6 +174,7 @@ class Served:
     def __init__(self, state: State, process: Process, monkeypatch: pytest.MonkeyPatch, parent: int) -> None:
         self.parent = parent
         monkeypatch.setattr(orphans, "parent_of", lambda pid: self.parent)
+        monkeypatch.setattr(module, "origin_of", lambda pid: (self.parent, pid))
         lease_id = state.admit(process.pid, process.binding, process.lease_read, process.wake_write)
         assert lease_id is not None
         lease = state.registry.get(lease_id)
@@ -196,6 +198,34 @@ def test_a_shim_that_lost_its_dockerd_before_we_came_is_an_orphan(
     assert process.told() == b""
     state.let_orphans_go()
     assert process.told() == EXIT and served.lease.released
+
+
+def test_the_shim_that_a_returning_dockerd_starts_is_named_without_asking(
+    state: State, clean: ExitStack, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """... as the one before was, if it is for the same binding and comes soon."""
+    former, next_one, late = (Process(1, clean) for _ in range(3))
+    served = Served(state, former, monkeypatch, parent=1)
+    service = make_service()
+    state.label((served.lease, service))
+    state.let_orphans_go()
+    state._on_end(served.lease.id)
+    successor = Served(state, next_one, monkeypatch, parent=78).lease
+    assert successor.service == service
+    assert Served(state, late, monkeypatch, parent=78).lease.service is None
+    other = Process(2, clean)
+    assert Served(state, other, monkeypatch, parent=78).lease.service is None
+
+
+def test_a_heritage_does_not_wait_for_ever(
+    state: State, clean: ExitStack, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(state, Process(1, clean), monkeypatch, parent=1)
+    state.label((served.lease, make_service()))
+    state.let_orphans_go()
+    state._on_end(served.lease.id)
+    clock.now += RETURN
+    assert Served(state, Process(1, clean), monkeypatch, parent=78).lease.service is None
 
 
 def test_a_term_with_a_dead_dockerd_makes_an_orphan_that_serves_on(
