@@ -11,7 +11,7 @@ from shim.registrar.config import Config
 
 HEADER = """\
 # Envoy's configuration for envoy-docker-shim, as `envoy-docker-shim bootstrap` prints it.
-# Run it with:  envoy -c FILE --drain-time-s 86400
+# Run it with:  envoy -c FILE --drain-time-s 3600
 # (a listener that goes away then leaves its open connections a day to end by themselves)
 """
 

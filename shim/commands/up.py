@@ -45,7 +45,7 @@ def main(args: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="envoy-docker-shim-") as directory:
             file = Path(directory, "envoy.yaml")
             file.write_text(bootstrap.text(config, options.node_id or socket.gethostname(), "docker"))
-            command = [envoy, "-c", str(file), "--drain-time-s", "86400", "--use-dynamic-base-id"]
+            command = [envoy, "-c", str(file), "--drain-time-s", "3600", "--use-dynamic-base-id"]
             if options.concurrency > 0:
                 command += ["--concurrency", str(options.concurrency)]
             trio.run(_pair, config, command)

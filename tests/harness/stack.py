@@ -122,7 +122,7 @@ class Stack:
             self.host.dir / name,
             bootstrap,
             prefix=self.host.argv(),
-            args=["--drain-time-s", "86400"],
+            args=["--drain-time-s", "3600"],
             connect=lambda: self.host.connect(admin["address"], admin["port_value"]),
         )
 
