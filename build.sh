@@ -108,5 +108,12 @@ bench)
   $venv/bin/python -m tests.harness.engines
   exec $venv/bin/python -m bench "$@"
   ;;
-*) die "usage: ./build.sh [demo | test | check | bench]" ;;
+soak)
+  shift
+  [ "$(id -u)" = 0 ] || die "soak needs root: it runs a dockerd of its own, in a network namespace"
+  build
+  $venv/bin/python -m tests.harness.engines
+  exec $venv/bin/python -m bench.soaking "$@"
+  ;;
+*) die "usage: ./build.sh [demo | test | check | bench | soak]" ;;
 esac
