@@ -5,12 +5,17 @@ the environment they fail there instead.
 """
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.harness.engines import ENGINES, ROOT, Engine, Missing, find_engine, missing
+
+# A shell that starts us in its background ignores SIGINT for us, and a shell that is born so cannot trap it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRE_REAL = bool(os.environ.get("CI") or os.environ.get("EDS_REQUIRE_REAL"))
 
