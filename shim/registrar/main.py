@@ -101,7 +101,10 @@ async def serve(config: Config) -> None:
 def _raise_file_limit() -> None:
     """Two descriptors a shim: as many as the system lets us have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        log.warning("cannot have more than the usual number of open files: %s", error)
 
 
 async def _end_on_signal(scope: trio.CancelScope) -> None:

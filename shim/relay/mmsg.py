@@ -175,15 +175,11 @@ class Outbox:
 
     def add(self, envelope: Envelope, slots: Sequence[int], lengths: list[int]) -> None:
         """Put datagrams into the box; there is room for SLOTS of them."""
+        if len(slots) == 1:
+            self.add_one(envelope, slots[0], lengths[0])
+            return
         at = self._filled
         self._filled = end = at + len(slots)
-        if end - at == 1:
-            self._slots[at] = slot = slots[0]
-            self._lengths[at] = length = lengths[0]
-            self._iov[2 * at] = self._payload.addresses[slot]
-            self._iov[2 * at + 1] = length
-            self._message(envelope, at, 1, 0)
-            return
         self._place(at, end, list(slots), lengths)
         if not self._segment or not envelope.segment:
             for datagram in range(at, end):
@@ -191,6 +187,17 @@ class Outbox:
             return
         for start, count in runs(lengths, envelope.segment):
             self._message(envelope, at + start, count, lengths[start] if count > 1 else 0)
+
+    def add_one(self, envelope: Envelope, slot: int, length: int) -> None:
+        """Put a datagram into the box."""
+        at = self._filled
+        self._filled = at + 1
+        if self._slots[at] != slot:
+            self._slots[at] = slot
+            self._iov[2 * at] = self._payload.addresses[slot]
+        if self._lengths[at] != length:
+            self._lengths[at] = self._iov[2 * at + 1] = length
+        self._message(envelope, at, 1, 0)
 
     def flush(self, fd: int) -> None:
         """Send all that is in the box, what cannot be sent counted in ``lost``; the box is empty then."""

@@ -19,7 +19,7 @@ from shim.core.binding import Backend
 from shim.core.flows import IDLE, Counters, Flow, FlowTable
 from shim.relay.envelope import Envelope, Layout
 from shim.relay.mmsg import SLOTS, Inbox, Outbox, Payload
-from shim.relay.sockets import FLOW_BUFFER, can_segment, enlarge, prepare
+from shim.relay.sockets import FLOW_BUFFER, PASSING, can_segment, enlarge, prepare
 
 LIMIT = 10_000  # clients
 ROUNDS = 32  # between two checkpoints
@@ -30,28 +30,6 @@ ROUNDS = 32  # between two checkpoints
 LOOKS = 100
 LINGER = 0.001
 
-# Receiving can fail with these without anything being wrong with the socket: nothing is there, or
-# an ICMP message told of an earlier datagram's fate.
-_PASSING = frozenset(
-    (
-        errno.EAGAIN,
-        errno.EINTR,
-        errno.ENOBUFS,
-        errno.ENOMEM,
-        errno.ECONNREFUSED,
-        errno.EHOSTUNREACH,
-        errno.EHOSTDOWN,
-        errno.ENETUNREACH,
-        errno.ENETDOWN,
-        errno.ENONET,
-        errno.EPROTO,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.EMSGSIZE,
-        errno.EACCES,
-        errno.EPERM,
-    )
-)
 CROWD = 16  # this many clients with replies at once have mostly one each
 _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
 
@@ -105,6 +83,9 @@ class Relay:
         Raises OSError: the host socket is unusable.
         """
         events = self._ready()
+        if len(events) >= CROWD:
+            self._crowd(events, now)
+            return True
         for fd, event in events:
             if fd == self._host:
                 self._send_replies()  # they are in the memory that requests will be received into
@@ -113,7 +94,7 @@ class Relay:
                 # It may have been ended by an event before it in this round.
                 flow = self._flows.get(fd)
                 if flow:
-                    self._replies(flow, now, len(events) >= CROWD)
+                    self._replies(flow, now)
         self._send_replies()
         return bool(events)
 
@@ -135,7 +116,7 @@ class Relay:
     def _requests(self, now: float, event: int) -> None:
         count = self._from_clients.receive(self._host)
         if count < 0:
-            if -count not in _PASSING or event & select.EPOLLHUP:
+            if -count not in PASSING or event & select.EPOLLHUP:
                 raise OSError(-count, errno.errorcode[-count])
             return
         lengths = self._from_clients.lengths(count)
@@ -161,20 +142,37 @@ class Relay:
             self.table.counters.dropped_requests += box.lost
             box.lost = 0
 
-    def _replies(self, flow: ClientFlow, now: float, crowd: bool) -> None:
+    def _crowd(self, events: list[tuple[int, int]], now: float) -> None:
+        """Move what is ready where many clients have one datagram each: as few calls for each as can be."""
+        flows, slots, box, touch = self._flows, self._payload.slots, self._to_clients, self.table.touch
+        for fd, event in events:
+            if fd == self._host:
+                self._send_replies()
+                self._requests(now, event)
+                continue
+            flow = flows.get(fd)
+            if flow is None:
+                continue
+            if self._held == SLOTS:
+                self._send_replies()
+            slot = self._held
+            try:
+                length = flow.sock.recv_into(slots[slot])
+            except OSError:
+                continue
+            touch(flow, now)
+            box.add_one(flow.envelope, slot, length)
+            self._held = slot + 1
+        self._send_replies()
+
+    def _replies(self, flow: ClientFlow, now: float) -> None:
         if self._held == SLOTS:
             self._send_replies()
         at = self._held
-        if crowd:
-            try:
-                lengths = [flow.sock.recv_into(self._payload.slots[at])]
-            except OSError:
-                return
-        else:
-            count = self._from_backend.receive(flow.fd, at)
-            if count <= 0:  # an ICMP error is no end: the container may be starting
-                return
-            lengths = self._from_backend.lengths(count, at)
+        count = self._from_backend.receive(flow.fd, at)
+        if count <= 0:  # an ICMP error is no end: the container may be starting
+            return
+        lengths = self._from_backend.lengths(count, at)
         self.table.touch(flow, now)
         self._held = end = at + len(lengths)
         self._to_clients.add(flow.envelope, range(at, end), lengths)

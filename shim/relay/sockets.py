@@ -1,5 +1,6 @@
-"""Socket options that the relay needs, or would like to have."""
+"""Socket options that the relay needs or would like to have, and errors it lives with."""
 
+import errno
 import socket
 
 from shim.relay.envelope import SOL_UDP, UDP_SEGMENT, Layout
@@ -7,6 +8,29 @@ from shim.relay.envelope import SOL_UDP, UDP_SEGMENT, Layout
 HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
 FLOW_BUFFER = 1 << 20
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+
+# Receiving can fail with these without anything being wrong with the socket: nothing is there, or
+# an ICMP message told of an earlier datagram's fate.
+PASSING = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EINTR,
+        errno.ENOBUFS,
+        errno.ENOMEM,
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.ENONET,
+        errno.EPROTO,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EMSGSIZE,
+        errno.EACCES,
+        errno.EPERM,
+    )
+)
 
 
 def prepare(sock: socket.socket, layout: Layout) -> None:

@@ -232,10 +232,10 @@ def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Pa
     with site.running("server"):
         site.wait_until_healthy()
         with published(short_sighted, str(site.socket)) as shim, udp_socket() as client:
-            for number in range(20):
+            for number in range(12):
                 assert shim.serves(client, b"%d" % number)
                 # 0.2 s until the flow ends and 0.1 until it parks; a pause, not a wait for anything.
-                time.sleep(0.29 + number / 500)
+                time.sleep(0.29 + number / 300)
 
 
 # -- the registrar's look -------------------------------------------------------------------------------
