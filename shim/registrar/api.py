@@ -9,7 +9,7 @@ import trio
 
 from shim.core.binding import Backend
 from shim.core.discovery import HOLD, Hold, Patience, Session, Subscription
-from shim.core.question import question_of
+from shim.core.question import Reader
 from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
 from shim.registrar.http import Request, Response
@@ -27,6 +27,7 @@ class Api:
     def __init__(self, state: State) -> None:
         self._state = state
         self._patience = Patience()
+        self._reader = Reader()
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
@@ -71,7 +72,7 @@ class Api:
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )
         try:
-            question = question_of(request.body)
+            question = self._reader.read(request.body)
         except ValueError as error:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":

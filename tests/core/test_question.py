@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.core.question import ADMIN_LIMIT, VERSION_LIMIT, Question, question_of
+import shim.core.question as question_module
+from shim.core.question import ADMIN_LIMIT, KNOWN_LIMIT, VERSION_LIMIT, Question, Reader, question_of
 
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -60,3 +61,59 @@ def test_any_json_is_a_question_or_none(node: Any, rest: dict[str, Any]) -> None
     assert question.node.isprintable()
     assert len(question.version) <= VERSION_LIMIT
     assert len(question.admin) <= ADMIN_LIMIT
+
+
+# -- reading a node once -------------------------------------------------------------------------------
+
+
+def polls(version: str, node: object, **more: object) -> bytes:
+    head = {"version_info": version} if version else {}
+    return json.dumps({**head, "node": node, **more}).encode()
+
+
+NODES = st.fixed_dictionaries({"id": st.text(min_size=1)}) | st.dictionaries(st.text(), st.text())
+
+
+@given(st.lists(st.tuples(st.text(), NODES, st.sampled_from(["listeners", "clusters"])), max_size=8))
+def test_a_reader_reads_as_if_each_were_the_first(asked: list[tuple[str, dict[str, str], str]]) -> None:
+    reader = Reader()
+    for version, node, kind in asked * 2:
+        body = polls(version, node, type_url=kind)
+        try:
+            expected = question_of(body)
+        except ValueError:
+            with pytest.raises(ValueError):
+                reader.read(body)
+        else:
+            assert reader.read(body) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"node":{"id":"a"},"version_info":"late"}',
+        b'{"version_info":"first","node":{"id":"a"},"version_info":"last"}',
+        b'{"type_url":"x","version_info":"v","node":{"id":"a"}}',
+        b'{"version_info":"\\"node\\":","node":{"id":"a"}}',
+        b'{"version_info":"v" , "node":{"id":"a"},"resource_names":["x"]}',
+        b'{"node":{"id":"a"}}',
+    ],
+)
+def test_any_order_is_understood(body: bytes) -> None:
+    reader = Reader()
+    assert reader.read(body) == reader.read(body) == question_of(body)
+
+
+def test_what_a_node_says_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader()
+    node = {"id": "one", "extensions": ["x" * 100] * 600}
+    reader.read(polls("1", node))
+    monkeypatch.setattr(question_module, "question_of", None)
+    assert reader.read(polls("2", node)) == Question("one", "2", "", frozenset())
+
+
+def test_only_so_many_are_kept() -> None:
+    reader = Reader()
+    for number in range(3 * KNOWN_LIMIT):
+        assert reader.read(polls("1", {"id": str(number)})).node == str(number)
+    assert len(reader._known) == KNOWN_LIMIT
