@@ -157,6 +157,30 @@ def test_a_one_sided_flow_lives_while_the_client_sends() -> None:
     go(test, clock)
 
 
+def test_silent_flows_end_while_others_are_busy() -> None:
+    """... and lose nothing of those: twenty stay, each with its own source port."""
+    clock = trio.testing.MockClock(rate=1.0)
+
+    async def test() -> None:
+        async with relaying() as rig:
+            busy, silent = [[await rig.client() for _ in range(20)] for _ in range(2)]
+            flows = [await rig.through(client) for client in busy]
+            for client in silent:
+                await rig.through(client)
+            for seconds in (60, 29, 1, 60):
+                clock.jump(seconds)
+                for client in busy:
+                    burst(client, [b"%d" % n for n in range(10)])
+                for _ in range(10 * len(busy)):
+                    _, sender = await rig.at_backend()
+                    assert sender in flows
+            await until(lambda: rig.counters.expired == 20)
+            assert not rig.counters.lossy
+            assert await rig.through(silent[0]) not in flows
+
+    go(test, clock)
+
+
 def test_replies_alone_keep_a_flow_alive() -> None:
     clock = trio.testing.MockClock(rate=1.0)
 
