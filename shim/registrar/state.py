@@ -108,7 +108,8 @@ class State:
                 admitted += self._adopt(shim)
             except (OSError, ValueError) as error:
                 failed += 1
-                self._unreadable = True
+                # One that has ended meanwhile is nothing to wait for.
+                self._unreadable = self._unreadable or isinstance(error, PermissionError)
                 log.warning("cannot take up %s (process %d): %s", shim.binding, shim.pid, error)
         return admitted, failed
 

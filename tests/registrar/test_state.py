@@ -150,6 +150,18 @@ def test_envoys_are_answered_at_once_unless_resync_has_to_bring_some(
     assert state.settled
 
 
+def test_a_shim_that_ended_meanwhile_is_nothing_that_envoys_wait_for(
+    state: State, shims: list[Found], clean: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Process(1, clean)
+    lines(monkeypatch, gone)
+    shims.append(gone.found())
+    gone.end()
+    assert state.recover() == (0, 1)
+    state.settle()
+    assert state.settled
+
+
 def test_a_port_that_docker_names_and_no_lease_is_for_is_looked_for(
     state: State, shims: list[Found], clean: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
