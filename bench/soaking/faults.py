@@ -111,16 +111,20 @@ class Faults:
     async def dockerd_killed(self) -> None:
         async with self._all_slots():
             with self._while("dockerd is away"):
+                absence = self._journal.dockerd_goes(trio.current_time())
                 await trio.to_thread.run_sync(self._stack.dockerd.kill)
                 await trio.sleep(self._rng.uniform(*AWAY))
                 await self._dockerd_comes_back()
+                absence.mended = trio.current_time()
 
     async def dockerd_restarted(self) -> None:
         """As a package's upgrade does; the containers live on here too."""
         async with self._all_slots():
             with self._while("dockerd is away"):
+                absence = self._journal.dockerd_goes(trio.current_time())
                 await trio.to_thread.run_sync(self._stack.dockerd.stop)
                 await self._dockerd_comes_back()
+                absence.mended = trio.current_time()
 
     async def _dockerd_comes_back(self) -> None:
         window = self._journal.open(DOCKERD, trio.current_time())

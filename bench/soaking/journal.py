@@ -5,7 +5,8 @@ container answers by itself again, the program is back.  PROMISE seconds after t
 A failed request that touches no window that covers its endpoint is unexpected.
 
 A registrar that is away excuses nothing but what changed meanwhile: the window of a container that came or
-went while it was away lasts until the registrar has been back for PROMISE seconds.
+went while it was away lasts until the registrar has been back for PROMISE seconds.  So does dockerd's absence
+keep the window of a container open that it had only just started: nobody else knows its labels.
 """
 
 import math
@@ -21,6 +22,7 @@ SHIM = "its shim was killed"
 ENVOY = "Envoy was away"
 DOCKERD = "dockerd came back and took its ports over"
 REGISTRAR = "its container came or went while the registrar was away"
+NAMELESS = "dockerd was away before it had said whose its container is"
 
 # What is never excused.
 UNEXPECTED = "UNEXPECTED: nothing had touched this port, or not within the promised time"
@@ -94,7 +96,8 @@ class Journal:
         self.promise = promise
         self._windows: list[Window] = []
         self._absences: list[Window] = []  # of the registrar
-        self._prolongations: dict[Window, float] = {}
+        self._dockerds: list[Window] = []  # of dockerd
+        self._prolongations: dict[tuple[Window, str], float] = {}
         self._tenants: dict[Endpoint, list[Tenancy]] = defaultdict(list)
 
     def open(self, cause: str, now: float, scope: frozenset[Endpoint] | None = None) -> Window:
@@ -105,6 +108,11 @@ class Journal:
     def registrar_goes(self, now: float) -> Window:
         window = Window(REGISTRAR, now, None, self.promise)
         self._absences.append(window)
+        return window
+
+    def dockerd_goes(self, now: float) -> Window:
+        window = Window(NAMELESS, now, None, self.promise)
+        self._dockerds.append(window)
         return window
 
     def left_behind(self, left: tuple[float, float], wanted: float) -> bool:
@@ -163,20 +171,22 @@ class Journal:
                 continue
             if window.end >= miss.began:
                 found.append(window.cause)
-            if window.cause in (CONTAINER, SHIM) and self._prolonged(window) >= miss.began:
+            if window.cause in (CONTAINER, SHIM) and self._prolonged(window, REGISTRAR) >= miss.began:
                 found.append(REGISTRAR)
+            if window.cause == CONTAINER and self._prolonged(window, NAMELESS) >= miss.began:
+                found.append(NAMELESS)
         return sorted(set(found), key=found.index)
 
-    def _prolonged(self, window: Window) -> float:
-        """Until when the registrar's absence keeps ``window`` open; -inf where it was not away."""
-        if window not in self._prolongations:
+    def _prolonged(self, window: Window, cause: str) -> float:
+        """Until when the absence of registrar or dockerd keeps ``window`` open; -inf where it was there."""
+        if (window, cause) not in self._prolongations:
             end = window.end
             overlapping = -math.inf
-            for absence in self._absences:
+            for absence in self._absences if cause == REGISTRAR else self._dockerds:
                 if absence.begin <= end and absence.end >= window.begin:
                     end = overlapping = max(end, absence.end)
-            self._prolongations[window] = overlapping
-        return self._prolongations[window]
+            self._prolongations[window, cause] = overlapping
+        return self._prolongations[window, cause]
 
     def lateness(self, miss: Miss) -> str:
         """What had touched the endpoint before it failed unexpectedly, and how long that was over."""
@@ -191,7 +201,7 @@ class Journal:
         """An outage's cause, and how many seconds after all its causes had gone it ended."""
         causes = self._causes(Miss(outage.endpoint, outage.began, outage.ended, "", None))
         cause = REGISTRAR if REGISTRAR in causes else causes[0] if causes else UNEXPECTED
-        absences = self._absences if cause == REGISTRAR else []
+        absences = {REGISTRAR: self._absences, NAMELESS: self._dockerds}.get(cause, [])
         windows = [
             window
             for window in [*self._windows, *absences]

@@ -6,6 +6,7 @@ from bench.soaking.journal import (
     CONTAINER,
     DOCKERD,
     ENVOY,
+    NAMELESS,
     PROMISE,
     REGISTRAR,
     SHIM,
@@ -54,6 +55,15 @@ def test_an_event_excuses_its_own_ports_from_its_beginning_until_a_second_after_
 def test_an_envoy_that_is_away_excuses_all_but_udp(journal: Journal) -> None:
     journal.open(ENVOY, 10)
     assert [journal.judge(failed(endpoint, 20)) for endpoint in (WEB, UDP)] == [ENVOY, UNEXPECTED]
+
+
+def test_a_dockerd_that_goes_excuses_a_container_that_it_had_only_just_started(journal: Journal) -> None:
+    journal.open(CONTAINER, 10, frozenset({WEB})).mended = 11
+    journal.open(CONTAINER, 5, frozenset({OTHER})).mended = 6
+    journal.dockerd_goes(11.5).mended = 15
+    expected = {11: CONTAINER, 13: NAMELESS, 15 + PROMISE: NAMELESS, 15.01 + PROMISE: UNEXPECTED}
+    assert {at: journal.judge(failed(WEB, at)) for at in expected} == expected
+    assert journal.judge(failed(OTHER, 13)) == UNEXPECTED
 
 
 def test_dockerd_excuses_all_only_while_it_comes_back(journal: Journal) -> None:
