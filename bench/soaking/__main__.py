@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bench.soaking
 from bench.soaking.journal import PROMISE
-from bench.soaking.report import text_of
+from bench.soaking.report import make_report, text_of
 from bench.soaking.soak import Plan, soak
 from tests.harness.engines import ENGINES, ROOT
 
@@ -34,7 +34,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     print(f"{options.minutes:g} minutes on engine {options.engine}, --seed {seed}", flush=True)
     plan = Plan(options.engine, options.minutes * 60, seed, options.promise)
-    report = soak(options.artifact.resolve(), plan, options.logs)
+    report = make_report(soak(options.artifact.resolve(), plan, options.logs))
     print(text_of(report))
     if options.json:
         options.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")

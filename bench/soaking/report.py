@@ -2,20 +2,17 @@
 
 import platform
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.soaking.journal import UNEXPECTED, WRONG, Miss
-from bench.soaking.leaks import Usage
 from bench.soaking.slot import HELD_BY_ENVOY
-
-if TYPE_CHECKING:
-    from bench.soaking.soak import Run
+from bench.soaking.soak import Run
 
 SLOWEST = 10
 SHOWN = 40  # of what was unexpected, one line each
 
 
-def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
+def make_report(run: Run) -> dict[str, Any]:
     clients = run.clients
     causes: dict[str, Counter[str]] = defaultdict(Counter)
     failed = []
@@ -57,10 +54,10 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
         "refused by Docker": dict(refusals),
         "bindings at the end": run.ending.bindings,
         "registrar": {
-            "empty, at first": base._asdict(),
+            "empty, at first": run.base._asdict(),
             "warm": run.warm._asdict(),
             "full, at the end": run.full._asdict(),
-            "empty, at the end": emptied._asdict(),
+            "empty, at the end": run.emptied._asdict(),
         },
         "envoy": run.envoy,
         "samples": [[round(s.at), s.pid, s.bindings, *s.usage] for s in run.samples],
@@ -70,7 +67,7 @@ def make_report(run: "Run", base: Usage, emptied: Usage) -> dict[str, Any]:
     }
 
 
-def _line(run: "Run", cause: str, miss: Miss) -> str:
+def _line(run: Run, cause: str, miss: Miss) -> str:
     kind, ip, port = miss.endpoint
     said = "" if miss.word is None else f" from {miss.word}"
     span = f"{run.clock(miss.began)} to {run.clock(miss.ended)}"
@@ -78,7 +75,7 @@ def _line(run: "Run", cause: str, miss: Miss) -> str:
     return f"{span} {kind} {ip} {port}: {miss.outcome}{said} ({why})"
 
 
-def _recovery(run: "Run") -> dict[str, dict[str, Any]]:
+def _recovery(run: Run) -> dict[str, dict[str, Any]]:
     """The worst by cause: how long an endpoint was out, and how long after its cause had gone."""
     worst: dict[str, tuple[float, float, int]] = {}
     for outage in run.clients.outages:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 
@@ -16,7 +16,6 @@ from bench.soaking.faults import Faults
 from bench.soaking.journal import Journal
 from bench.soaking.lanes import Lane
 from bench.soaking.leaks import Usage, envoy_holds, usage
-from bench.soaking.report import make_report
 from bench.soaking.slot import Slot
 from bench.soaking.specs import SPECS
 from tests.harness.stack import Stack
@@ -43,22 +42,21 @@ class Plan(NamedTuple):
     promise: float  # how soon (seconds) all is well after a cause has gone
 
 
-def soak(artifact: Path, plan: Plan, logs: Path | None) -> dict[str, Any]:
-    """Run it; returns the report, whose ``problems`` are empty when all went well."""
+def soak(artifact: Path, plan: Plan, logs: Path | None) -> "Run":
+    """Run it: what was seen, for the report."""
     with ExitStack() as clean:
         stack = clean.enter_context(Stack(artifact, plan.engine, "--live-restore", neighbour=True))
         eventually(lambda: '"node"' in stack.registrar.read("/status").text, 10, "Envoy is connected")
-        base = usage(stack.registrar.pid)
+        run = Run(stack, plan)
         if logs is not None:
             clean.callback(keep_logs, stack, logs)
-        run = Run(stack, plan)
         # On a thread that is in the machine's namespace, and so are the sockets made there.
         stack.host.call(trio.run, run.main)
         ending = run.ending
-        emptied = ending.empty(base)
-        ending.grown(run.warm, emptied)
+        run.emptied = ending.empty(run.base)
+        ending.grown(run.warm, run.emptied)
         ending.read_log()
-        return make_report(run, base, emptied)
+        return run
 
 
 def keep_logs(stack: Stack, directory: Path) -> None:
@@ -79,6 +77,8 @@ class Run:
         self.clients: Clients
         self.faults: Faults
         self.lag = 0.0  # by how much the machine was late at worst: what is late by that is its own doing
+        self.base = usage(stack.registrar.pid)  # before there is any container
+        self.emptied: Usage  # when all of them are gone
         self.warm: Usage  # once the registrar is the last one, with all containers
         self.full: Usage  # at the end, with all containers
         self.envoy: dict[str, dict[str, int]] = {}  # what it holds, at the same two moments
