@@ -9,6 +9,8 @@ from shim.core.binding import Backend, Binding, Service
 MODES = ("http", "tcp")
 # Longer names help nobody, and each is in every listener, span and metric.
 NAME_LIMIT = 96
+# Host addresses that a name leaves out: a service seldom has replicas on two of these.
+_EVERYBODYS = frozenset(("0.0.0.0", "::", "127.0.0.1", "::1"))
 
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
@@ -100,9 +102,13 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def cluster_names(service: Service, binding: Binding) -> Iterator[str]:
     """What a cluster may be called, best first: ``web-dev-8080``, and with the backend if that is taken.
 
-    The port is the host's: it tells the replicas of a service on one host apart.
+    The port is the host's: it tells the replicas of a service on one host apart.  So does its
+    address, unless it is everybody's.  It is part of the name whether there are replicas or not: a
+    name must not depend on who came first, or after a registrar's restart it is another's.
     """
-    parts = [stat_name(service.name), stat_name(service.environment), str(binding.address.port)]
+    ip, port = binding.address.ip, binding.address.port
+    own = "" if ip in _EVERYBODYS else stat_name(ip)
+    parts = [stat_name(service.name), stat_name(service.environment), own, str(port)]
     plain = "-".join(part for part in parts if part)
     yield plain
     longer = f"{plain}-{stat_name(binding.backend.ip)}-{binding.backend.port}"

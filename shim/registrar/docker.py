@@ -226,7 +226,7 @@ class Docker:
             missing = missing or not published <= known
         # Oldest first, whatever order Docker names them in: of several that could have a name the first
         # gets it, and after a restart it must be the same one.
-        state.label(*sorted(labelled, key=lambda pair: (pair[0].order, pair[0].id)))
+        state.label(*sorted(labelled, key=lambda pair: (pair[0].order, pair[0].binding.address)))
         if missing:
             state.search_again(lambda: self._apply(containers))
 

@@ -247,32 +247,39 @@ def test_replicas_on_one_host_port_and_dual_stack_share_names_only_with_the_same
     host.start(ONE, WEB)
     host.start(make_binding(ip="::"), WEB)  # dockerd's IPv6 proxy to the same container
     host.start(make_binding(ip="127.0.0.2", backend_ip="172.17.0.3"), WEB)
-    assert set(host.registry.clusters) == {"web-8080", "web-8080-172_17_0_3-80"}
-    assert len(host.registry.backends()) == 2
+    host.start(make_binding(ip="::1", backend_ip="172.17.0.4"), WEB)
+    assert set(host.registry.clusters) == {"web-8080", "web-127_0_0_2-8080", "web-8080-172_17_0_4-80"}
+    assert len(host.registry.backends()) == 3
 
 
 def test_names_that_collide_after_cleaning_never_lead_to_another_container() -> None:
     host = Host()
-    names = ("web-8080-172_17_0_4", "web", "web")
+    # The third cannot have the second's name, and its longer one is the first's.
+    named = (("web-8080", "172.17.0.4"), ("web", "127.0.0.1"), ("web", "::1"))
     wanted = {}
-    for i, name in enumerate(names, 2):
-        binding = make_binding(ip=f"127.0.0.{i}", backend_ip=f"172.17.0.{i}", backend_port=8080)
+    for i, (name, ip) in enumerate(named, 2):
+        binding = make_binding(ip=ip, backend_ip=f"172.17.0.{i}", backend_port=8080)
         host.start(binding, make_service(name))
         wanted[str(binding.address)] = str(binding.backend)
     assert host.listed() == wanted
+    plain = ("web-8080-172_17_0_4-8080", "web-8080")
+    assert set(host.registry.clusters) == {*plain, "web-8080-172_17_0_4-8080-2"}
 
 
 @given(st.permutations(range(4)))
 def test_what_is_served_does_not_depend_on_the_order_of_labels(order: list[int]) -> None:
     """Else a registrar's restart would have Envoy reload listeners that did not change.
 
-    (Of several backends with one service name on one host port, the first labelled takes the short name:
-    the registrar labels the oldest first.)
+    Worse, a name that was another's would lead a listener to the wrong container until Envoy reloads it.
     """
     versions = set()
     for sequence in (range(4), order):
         host = Host()
-        leases = [host.start(make_binding(port=8000 + i, backend_ip=f"172.17.0.{i}")) for i in range(1, 5)]
+        addresses = (("0.0.0.0", 8001), ("0.0.0.0", 8002), ("10.0.0.1", 8003), ("10.0.0.2", 8003))
+        leases = [
+            host.start(make_binding(ip=ip, port=port, backend_ip=f"172.17.0.{i}"))
+            for i, (ip, port) in enumerate(addresses, 2)
+        ]
         for i in sequence:
             host.label(leases[i], WEB)
         versions.add(host.registry.listeners.version + host.registry.clusters.version)
