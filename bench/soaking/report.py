@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from bench.soaking.journal import UNEXPECTED, WRONG, Miss
-from bench.soaking.slot import HELD_BY_ENVOY
+from bench.soaking.slot import EXCUSED
 from bench.soaking.soak import Run
 
 SLOWEST = 10
@@ -32,7 +32,7 @@ def make_report(run: Run) -> dict[str, Any]:
             for cause in (UNEXPECTED, WRONG)
             if cause in causes
         ),
-        *(f"Docker refused: {why}" for why in refusals if why != HELD_BY_ENVOY),
+        *(f"Docker refused: {why}" for why in refusals if why not in EXCUSED),
         *(f"the binding of a killed shim went after {late}" for late in run.faults.late_shims),
         *run.ending.problems,
     ]
