@@ -32,12 +32,17 @@ class Body:
         return self._size
 
     def __iter__(self) -> Iterator[bytes]:
-        before = self._start
-        for first in range(0, len(self._resources), _BATCH):
-            batch = self._resources[first : first + _BATCH]
-            yield before + b",".join([b"".join(pieces) for pieces in batch])
-            before = b","
-        yield b"]}" if self._resources else before + b"]}"
+        pieces = [self._start]
+        for number, resource in enumerate(self._resources, 1):
+            pieces += resource
+            if number == len(self._resources):
+                break
+            pieces.append(b",")
+            if number % _BATCH == 0:
+                yield b"".join(pieces)
+                pieces.clear()
+        pieces.append(b"]}")
+        yield b"".join(pieces)
 
     def __bytes__(self) -> bytes:
         return b"".join(self)

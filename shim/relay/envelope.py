@@ -5,12 +5,15 @@ The structures are the kernel's ABI, in its byte order and this machine's word s
 
 import functools
 import socket
+import struct
 from array import array
 from collections.abc import Iterator, Sequence
 from ctypes import c_size_t, sizeof
 
 WORD = sizeof(c_size_t)
 NAME = 32  # what an Envelope's name is padded to
+# ``struct mmsghdr``: name and length, iov and length, control data and length, flags; bytes received.
+_HEADER = "PIPNPNi0PI0P"
 
 SOL_UDP, UDP_SEGMENT = 17, 103
 MAX_SEGMENTED = 65_000  # together with headers it must fit into one IP packet
@@ -67,16 +70,20 @@ class Layout:
 class Envelope:
     """What goes around a datagram: ``name`` (a sockaddr or nothing) and control data.
 
+    ``header`` is a ``struct mmsghdr`` that points to them and waits for its iov, in words.
     ``segment`` is the largest size that may be handed to the kernel as one large datagram to be
     cut up (UDP_SEGMENT); an Outbox sets it to 0 when that turns out not to work on this path.
     """
 
-    __slots__ = ("control_length", "data", "segment")
+    __slots__ = ("_memory", "control", "header", "segment")
 
     def __init__(self, name: bytes = b"", control: bytes = b"", segment: int = MAX_SEGMENT) -> None:
-        self.data = name.ljust(NAME, b"\0") + control
-        self.control_length = len(control)
+        self.control = control
         self.segment = segment
+        self._memory = array("B", name.ljust(NAME, b"\0") + control)
+        at, size = self._memory.buffer_info()[0], len(control)
+        header = struct.pack(_HEADER, at if name else 0, len(name), 0, 1, at + NAME, size, 0, 0)
+        self.header = array("L", header)
 
 
 def cmsg(level: int, kind: int, data: bytes) -> bytes:

@@ -17,7 +17,7 @@ import socket
 from array import array
 from collections.abc import Iterable, Sequence
 
-from shim.relay.envelope import NAME, WORD, Envelope, Layout, cut, runs
+from shim.relay.envelope import WORD, Envelope, Layout, cut, runs
 
 SLOTS = 64
 LARGEST = 65_536  # no UDP payload is larger: 65,507 over IPv4, 65,527 over IPv6
@@ -58,7 +58,7 @@ class _Header(ctypes.Structure):
 HEADER = ctypes.sizeof(_Header)
 _WORDS = HEADER // WORD  # a header counted in words, and the places of its fields in them
 _IOV, _IOV_LENGTH = _Message.iov.offset // WORD, _Message.iov_length.offset // WORD
-_CONTROL_LENGTH = _Message.control_length.offset // WORD
+_CONTROL, _CONTROL_LENGTH = _Message.control.offset // WORD, _Message.control_length.offset // WORD
 _LENGTH, _UINTS = _Header.length.offset // 4, HEADER // 4
 
 
@@ -67,15 +67,10 @@ class Payload:
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SLOTS * STRIDE)
-        self.view = memoryview(self._memory)
+        view = memoryview(self._memory)
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self.slots = [self.view[slot * STRIDE : slot * STRIDE + LARGEST] for slot in range(SLOTS)]
+        self.slots = [view[slot * STRIDE : slot * STRIDE + LARGEST] for slot in range(SLOTS)]
         self.addresses = [address + slot * STRIDE for slot in range(SLOTS)]
-
-    def datagram(self, slot: int, length: int) -> memoryview:
-        """The first ``length`` bytes of a slot."""
-        start = slot * STRIDE
-        return self.view[start : start + length]
 
     def release(self) -> None:
         """Give the pages back to the system; their contents are lost."""
@@ -142,33 +137,28 @@ class Inbox:
         return groups.items()
 
 
-_ENVELOPE = 112  # a name, IPV6_PKTINFO, UDP_SEGMENT
+_CUT = 80  # IPV6_PKTINFO and UDP_SEGMENT
 
 
 class Outbox:
     """Sends datagrams out of a Payload, those of one size to one address as one where possible."""
 
-    def __init__(self, payload: Payload, name_length: int, segment: bool) -> None:
-        """``name_length``: 0 for connected sockets.  ``segment``: UDP_SEGMENT may be used."""
+    def __init__(self, payload: Payload, segment: bool) -> None:
+        """``segment``: UDP_SEGMENT may be used."""
         self.lost = 0  # datagrams the system would not take, since the caller last set it to 0
         self._segment = segment
         self._payload = payload
         self._headers = (_Header * SLOTS)()
-        self._iov = array("L", bytes(2 * WORD * SLOTS))
-        self._iov_address = self._iov.buffer_info()[0]
-        self._control = bytearray(_ENVELOPE * SLOTS)
-        base = _address(self._control)
-        for slot in range(SLOTS):
-            header = self._headers[slot].message
-            header.name = base + slot * _ENVELOPE if name_length else 0
-            header.name_length = name_length
-            header.control = base + slot * _ENVELOPE + NAME
         self._addresses = _pointers(self._headers)
         self._words = memoryview(self._headers).cast("B").cast("L")
-        # What the memory above holds, so that it is written only where that changes.
+        self._iov = array("L", bytes(2 * WORD * SLOTS))
+        self._pieces = array("L", (self._iov.buffer_info()[0] + 2 * WORD * slot for slot in range(SLOTS)))
+        self._starts, self._sizes = memoryview(self._iov)[::2], memoryview(self._iov)[1::2]
+        # What they hold, so that they are written only where that changes.
         self._slots: list[int] = [-1] * SLOTS
         self._lengths: list[int] = [-1] * SLOTS
-        self._written: list[Envelope | None] = [None] * SLOTS
+        self._control = bytearray(_CUT * SLOTS)  # of messages that are several datagrams
+        self._control_address = _address(self._control)
         # The messages to send: each an envelope, and its first datagram and their number in the iov.
         self._messages: list[tuple[Envelope, int, int]] = []
         self._filled = 0
@@ -194,10 +184,19 @@ class Outbox:
         self._filled = at + 1
         if self._slots[at] != slot:
             self._slots[at] = slot
-            self._iov[2 * at] = self._payload.addresses[slot]
+            self._starts[at] = self._payload.addresses[slot]
         if self._lengths[at] != length:
-            self._lengths[at] = self._iov[2 * at + 1] = length
+            self._lengths[at] = self._sizes[at] = length
         self._message(envelope, at, 1, 0)
+
+    def add_each(self, envelopes: list[Envelope], lengths: list[int]) -> None:
+        """Fill the empty box from the first slots, each datagram in an envelope of its own."""
+        self._filled = count = len(lengths)
+        self._place(0, count, list(range(count)), lengths)
+        words, end = self._words, count * _WORDS
+        words[:end] = memoryview(b"".join([envelope.header for envelope in envelopes])).cast("L")
+        words[_IOV:end:_WORDS] = self._pieces[:count]
+        self._messages += [(envelope, place, 1) for place, envelope in enumerate(envelopes)]
 
     def flush(self, fd: int) -> None:
         """Send all that is in the box, what cannot be sent counted in ``lost``; the box is empty then."""
@@ -219,30 +218,24 @@ class Outbox:
     def _place(self, at: int, end: int, slots: list[int], lengths: list[int]) -> None:
         if self._slots[at:end] != slots:
             self._slots[at:end] = slots
-            for place, slot in enumerate(slots, at):
-                self._iov[2 * place] = self._payload.addresses[slot]
+            self._starts[at:end] = array("L", [self._payload.addresses[slot] for slot in slots])
         if self._lengths[at:end] != lengths:
             self._lengths[at:end] = lengths
-            for place, length in enumerate(lengths, at):
-                self._iov[2 * place + 1] = length
+            self._sizes[at:end] = array("L", lengths)
 
     def _message(self, envelope: Envelope, first: int, count: int, segment: int) -> None:
         index = len(self._messages)
         self._messages.append((envelope, first, count))
-        start = index * _ENVELOPE
-        if self._written[index] is not envelope:
-            self._written[index] = envelope
-            self._control[start : start + len(envelope.data)] = envelope.data
-        control_length = envelope.control_length
-        if segment:
-            start += NAME + control_length
-            control = cut(segment)
-            self._control[start : start + len(control)] = control
-            control_length += len(control)
         words, word = self._words, index * _WORDS
-        words[word + _IOV] = self._iov_address + 2 * WORD * first
-        words[word + _IOV_LENGTH] = count
-        words[word + _CONTROL_LENGTH] = control_length
+        words[word : word + _WORDS] = envelope.header
+        words[word + _IOV] = self._pieces[first]
+        if segment:
+            control = envelope.control + cut(segment)
+            start = index * _CUT
+            self._control[start : start + len(control)] = control
+            words[word + _IOV_LENGTH] = count
+            words[word + _CONTROL] = self._control_address + start
+            words[word + _CONTROL_LENGTH] = len(control)
 
     def _give_up(self, fd: int, index: int) -> None:
         """A message could not be sent: if it was several datagrams in one, try each by itself."""
@@ -252,10 +245,9 @@ class Outbox:
             return
         envelope.segment = 0
         words, word = self._words, index * _WORDS
-        words[word + _IOV_LENGTH] = 1
-        words[word + _CONTROL_LENGTH] = envelope.control_length
+        words[word : word + _WORDS] = envelope.header
         for datagram in range(first, first + count):
-            words[word + _IOV] = self._iov_address + 2 * WORD * datagram
+            words[word + _IOV] = self._pieces[datagram]
             if _sendmmsg(fd, self._addresses[index], 1, socket.MSG_DONTWAIT) != 1:
                 self.lost += 1
 

@@ -37,12 +37,13 @@ _NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
 class ClientFlow(Flow):
     """A client's connected socket, and what its replies are sent in."""
 
-    __slots__ = ("envelope", "fd", "sock")
+    __slots__ = ("envelope", "fd", "receive", "send", "sock")
 
     def __init__(self, key: bytes, sock: socket.socket, envelope: Envelope) -> None:
         super().__init__(key)
         self.sock = sock
         self.fd = sock.fileno()
+        self.receive, self.send = sock.recv_into, sock.send
         self.envelope = envelope
 
 
@@ -64,8 +65,8 @@ class Relay:
         segment = can_segment(sock)
         self._from_clients = Inbox(self._payload, self._layout)
         self._from_backend = Inbox(self._payload)
-        self._to_clients = Outbox(self._payload, self._layout.name_length, segment)
-        self._to_backend = Outbox(self._payload, 0, segment)
+        self._to_clients = Outbox(self._payload, segment)
+        self._to_backend = Outbox(self._payload, segment)
         self._request = Envelope()
         self._held = 0  # slots with replies that are not sent yet
         prepare(sock, self._layout)
@@ -120,21 +121,24 @@ class Relay:
                 raise OSError(-count, errno.errorcode[-count])
             return
         lengths = self._from_clients.lengths(count)
+        find, places = self.table.get, self._payload.slots
         for key, slots in self._from_clients.groups(count):
-            flow = self.table.get(key) or self._begin(key, now)
+            flow = find(key) or self._begin(key, now)
             if flow is None:
                 self.table.counters.refused += len(slots)
                 continue
-            self.table.touch(flow, now)
+            if flow.seen != now:
+                self.table.touch(flow, now)
+            slot = slots[0]
+            if len(slots) == 1:
+                try:
+                    flow.send(places[slot][: lengths[slot]])
+                    continue
+                except OSError:
+                    pass  # the box knows what to do about it
             self._forward(flow, slots, lengths if len(slots) == count else [lengths[slot] for slot in slots])
 
     def _forward(self, flow: ClientFlow, slots: Sequence[int], lengths: list[int]) -> None:
-        if len(slots) == 1:
-            try:
-                flow.sock.send(self._payload.datagram(slots[0], lengths[0]))
-                return
-            except OSError:
-                pass  # the box knows what to do about it
         box = self._to_backend
         box.add(self._request, slots, lengths)
         box.flush(flow.fd)
@@ -144,26 +148,30 @@ class Relay:
 
     def _crowd(self, events: list[tuple[int, int]], now: float) -> None:
         """Move what is ready where many clients have one datagram each: as few calls for each as can be."""
-        flows, slots, box, touch = self._flows, self._payload.slots, self._to_clients, self.table.touch
+        flows, places, touch = self._flows, self._payload.slots, self.table.touch
+        envelopes: list[Envelope] = []
+        lengths: list[int] = []
         for fd, event in events:
-            if fd == self._host:
-                self._send_replies()
-                self._requests(now, event)
-                continue
             flow = flows.get(fd)
-            if flow is None:
-                continue
-            if self._held == SLOTS:
-                self._send_replies()
-            slot = self._held
-            try:
-                length = flow.sock.recv_into(slots[slot])
-            except OSError:
-                continue
-            touch(flow, now)
-            box.add_one(flow.envelope, slot, length)
-            self._held = slot + 1
-        self._send_replies()
+            if flow is not None:
+                try:
+                    lengths.append(flow.receive(places[len(lengths)]))
+                except OSError:
+                    continue
+                envelopes.append(flow.envelope)
+                if flow.seen != now:
+                    touch(flow, now)
+            elif fd == self._host:
+                self._send_each(envelopes, lengths)
+                envelopes, lengths = [], []
+                self._requests(now, event)
+        self._send_each(envelopes, lengths)
+
+    def _send_each(self, envelopes: list[Envelope], lengths: list[int]) -> None:
+        if lengths:
+            self._to_clients.add_each(envelopes, lengths)
+            self._held = len(lengths)
+            self._send_replies()
 
     def _replies(self, flow: ClientFlow, now: float) -> None:
         if self._held == SLOTS:

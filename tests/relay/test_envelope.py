@@ -54,5 +54,5 @@ def test_an_ipv4_key_lacks_nothing_after_the_option_and_is_completed_before_it()
 def test_no_reply_is_sent_from_an_address_that_cannot_be_a_source(local: bytes) -> None:
     layout = Layout(socket.AF_INET6)
     head = layout.key.stop - 16
-    assert layout.envelope(bytes(head) + local).control_length == 0
-    assert layout.envelope(bytes(head) + bytes(15) + b"\x01").control_length > 0
+    assert layout.envelope(bytes(head) + local).control == b""
+    assert layout.envelope(bytes(head) + bytes(15) + b"\x01").control
