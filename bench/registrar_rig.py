@@ -98,8 +98,13 @@ class Shim:
     def wait_for_exit(self) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        if not poll.poll(PATIENCE * 1000) or os.read(self._wake, 100) != b"exit\n":
-            raise RuntimeError("a released shim was not told to end")
+        told = b""
+        # An empty line comes a second after the start, for a shell that may have slept through a signal.
+        while not told.endswith(b"exit\n"):
+            text = os.read(self._wake, 100) if poll.poll(PATIENCE * 1000) else b""
+            if not text:
+                raise RuntimeError(f"a released shim was not told to end, but {told!r}")
+            told += text
 
     def be_silent(self) -> None:
         """It is only there from now on: one descriptor less of ours."""
