@@ -2,8 +2,11 @@
 
 import functools
 import json
+import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
 from typing import Any, ParamSpec
 
 import trio
@@ -147,3 +150,17 @@ class ModelEnvoy:
         self.running.update(good)
         if len(good) == len(offered):
             self.version = document["version_info"]
+
+
+@contextmanager
+def nothing_logged() -> Iterator[None]:
+    """What must not even be a warning."""
+    handler = BufferingHandler(1000)
+    handler.setLevel(logging.WARNING)
+    log = logging.getLogger("envoy-docker-shim")
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+    assert not [record.getMessage() for record in handler.buffer]

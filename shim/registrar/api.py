@@ -12,7 +12,7 @@ from shim.core.discovery import HOLD, Hold, Patience, Session, Subscription
 from shim.core.question import Reader
 from shim.core.resources import cluster_load_assignment
 from shim.core.versions import VersionedSet
-from shim.registrar.http import Request, Response
+from shim.registrar.exchange import Request, Response
 from shim.registrar.state import State
 from shim.registrar.view import as_json, bindings, status
 

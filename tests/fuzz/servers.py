@@ -7,9 +7,10 @@ import trio
 import trio.testing
 
 from shim.proxy.flags import FlagError, parse_flags
-from shim.registrar.http import HttpServer, Request, Response
+from shim.registrar.exchange import Request, Response
+from shim.registrar.http import HttpServer
 from shim.registrar.intake import MESSAGE_LIMIT, _Intake
-from tests.builders import QuietState, in_trio
+from tests.builders import QuietState, in_trio, nothing_logged
 from tests.registrar.test_http import heard, statuses
 from tests.registrar.test_intake import answer
 
@@ -18,7 +19,8 @@ ANSWERS = (b"ok", b"known", b"held", b"free", b"taken", b"refused ")
 
 def http(data: bytes) -> None:
     """The first byte says into how many pieces the rest is cut."""
-    _http(data[1:], data[0] % 4 + 1 if data else 1)
+    with nothing_logged():
+        _http(data[1:], data[0] % 4 + 1 if data else 1)
 
 
 @in_trio

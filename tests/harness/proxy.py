@@ -57,12 +57,23 @@ class Proxy:
     def wait(self, timeout: float = 5.0) -> int:
         """Its status once it has ended.  One that does not is killed, and an AssertionError raised."""
         ended = _readable(self._handle, timeout)
+        found = "" if ended else self._what_it_does()
         if not ended:
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
         self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self._handle)
-        assert ended, f"process {self.pid} did not end in {timeout} s"
+        assert ended, f"process {self.pid} did not end in {timeout} s: {found}"
         return self.status
+
+    def _what_it_does(self) -> str:
+        """Enough to tell a signal that was lost from one that is being acted on."""
+        at = Path(f"/proc/{self.pid}")
+        status = [
+            line
+            for line in (at / "status").read_text().splitlines()
+            if line.startswith(("State", "Sig", "ShdPnd"))
+        ]
+        return " ".join((self.argv()[0], (at / "wchan").read_text(), *status))
 
     def argv(self) -> list[str]:
         return Path(f"/proc/{self.pid}/cmdline").read_bytes().decode().split("\0")[:-1]

@@ -14,7 +14,7 @@ from shim.core.binding import Binding, Service
 from shim.core.discovery import Session
 from shim.core.lease import Lease
 from shim.registrar.api import FRESH_PATIENCE, Api
-from shim.registrar.http import Request, Response
+from shim.registrar.exchange import Request, Response
 from tests.builders import QuietState, in_trio, make_binding, make_lease, make_poll, make_service
 
 LISTENERS, CLUSTERS = "/v3/discovery:listeners", "/v3/discovery:clusters"

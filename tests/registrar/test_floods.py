@@ -16,7 +16,8 @@ import trio
 import trio.testing
 
 from shim.registrar import http, intake
-from shim.registrar.http import Handler, HttpServer, Request, Response
+from shim.registrar.exchange import Handler, Request, Response
+from shim.registrar.http import HttpServer
 from shim.registrar.peers import UNKNOWN, user_of
 from tests.builders import QuietState, in_trio
 from tests.registrar.test_http import GET, heard, is_closed, statuses

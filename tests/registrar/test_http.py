@@ -1,15 +1,16 @@
 """The HTTP server over streams in memory: what well-mannered and other clients get from it."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
 
-from shim.registrar import http
-from shim.registrar.http import Handler, HttpServer, Request, Response
+from shim.registrar import exchange
+from shim.registrar.exchange import Handler, Request, Response
+from shim.registrar.http import HttpServer
 from tests.builders import in_trio
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -112,10 +113,10 @@ async def test_a_request_that_breaks_the_rules_is_answered_and_its_connection_cl
 @pytest.mark.parametrize(
     ("start", "patience"),
     [
-        (b"", http.IDLE_PATIENCE),
-        (b"G", http.REQUEST_PATIENCE),
-        (GET[:-2], http.REQUEST_PATIENCE),
-        (POST[:-1], http.REQUEST_PATIENCE),
+        (b"", exchange.IDLE_PATIENCE),
+        (b"G", exchange.REQUEST_PATIENCE),
+        (GET[:-2], exchange.REQUEST_PATIENCE),
+        (POST[:-1], exchange.REQUEST_PATIENCE),
     ],
 )
 @in_trio
@@ -135,7 +136,7 @@ async def test_a_client_that_sends_a_byte_now_and_then_is_dropped_in_the_same_ti
             for byte in GET:
                 await client.send_all(bytes([byte]))
                 await trio.sleep(2)
-        assert trio.current_time() == pytest.approx(http.REQUEST_PATIENCE, abs=2.1)
+        assert trio.current_time() == pytest.approx(exchange.REQUEST_PATIENCE, abs=2.1)
 
 
 @in_trio
@@ -143,7 +144,7 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped() -> None:
     closed = Closed()
     async with connected(closed=closed, lockstep=True) as client:
         await client.send_all(GET)
-        await trio.sleep(http.WRITE_PATIENCE + 1)
+        await trio.sleep(exchange.WRITE_PATIENCE + 1)
         assert closed.connections == [1]
 
 
@@ -249,3 +250,23 @@ async def test_an_answer_to_head_has_no_body_and_keeps_the_connection(status: in
         for _ in range(2):
             await client.send_all(GET.replace(b"GET", b"HEAD"))
             assert (await heard(client)).endswith(b"content-length: 4\r\n\r\n")
+
+
+@in_trio
+async def test_an_answer_that_cannot_be_sent_ends_its_connection_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Wrong:
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"more than one"
+
+    async def answer(_: Request) -> Response:
+        return Response(200, Wrong())
+
+    async with connected(answer) as client:
+        await client.send_all(GET)
+        await heard(client)
+    assert "an answer that cannot be sent" in caplog.text

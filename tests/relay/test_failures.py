@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import os
 import socket
 
 import pytest
@@ -152,6 +153,43 @@ def test_what_the_system_will_not_send_is_dropped_and_counted(
                 pass
 
     go(test)
+
+
+def test_a_full_socket_costs_a_crowd_what_it_refuses_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = mmsg._sendmmsg
+    refused: list[int] = []
+
+    async def test() -> None:
+        async with relaying() as rig:
+            clients = [await rig.client() for _ in range(40)]
+            flows = [await rig.through(client) for client in clients]
+
+            def refusing(fd: int, *rest: object) -> int:
+                if fd == rig.host.fileno() and len(refused) < 10:
+                    refused.append(fd)
+                    ctypes.set_errno(errno.EAGAIN)
+                    return -1
+                return int(real(fd, *rest))
+
+            monkeypatch.setattr(mmsg, "_sendmmsg", refusing)
+            for index, flow in enumerate(flows):
+                burst(rig.backend, [b"%d" % index], flow)
+            await until(lambda: rig.counters.dropped_replies == 10)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            heard = [_waiting(client) for client in clients]
+            assert heard.count(b"") == 10
+            assert all(data in (b"", b"%d" % index) for index, data in enumerate(heard))
+
+    go(test)
+
+
+def _waiting(client: trio.socket.SocketType) -> bytes:
+    with socket.socket(fileno=os.dup(client.fileno())) as plain:
+        plain.setblocking(False)
+        try:
+            return plain.recv(100)
+        except BlockingIOError:
+            return b""
 
 
 def test_an_unusable_host_socket_is_an_error() -> None:

@@ -69,13 +69,17 @@ def test_each_of_twenty_clients_gets_its_own_replies() -> None:
     go(test)
 
 
-@pytest.mark.parametrize("number", [5, 40])
-def test_replies_to_several_clients_at_once_each_go_to_their_own(number: int) -> None:
-    """Few clients with bursts, and a crowd of them: one batch holds replies of several flows."""
+@pytest.mark.parametrize("number", [5, 40, 100])
+@pytest.mark.parametrize("ips", [["127.0.0.1"], ["127.0.0.1", "127.0.0.2", "127.0.0.3"], ["::1"]])
+def test_replies_to_several_clients_at_once_each_go_to_their_own(number: int, ips: list[str]) -> None:
+    """Few clients with bursts, and a crowd of them: one batch holds replies of several flows.
+
+    A connected client hears only what comes from the very address that it talks to.
+    """
 
     async def test() -> None:
-        async with relaying() as rig:
-            clients = [await rig.client() for _ in range(number)]
+        async with relaying("0.0.0.0" if len(ips) > 1 else ips[0]) as rig:
+            clients = [await rig.client(ips[index % len(ips)]) for index in range(number)]
             flows = [await rig.through(client) for client in clients]
             for index, flow in enumerate(flows):
                 burst(rig.backend, [b"r" * index] * (1 + index % 3), flow)
