@@ -40,7 +40,8 @@ trap 'orphaned "$@"' TERM
 
 # On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
 # mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
-# there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait.
+# there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait;
+# an empty one is a nudge that came late.
 # The timer may not have come to closing its copies of lease and port by then: hence the second wait.
 PARKED = (
     MARK
@@ -49,8 +50,9 @@ PARKED = (
 release() {
   trap '' INT TERM
   if echo release >&6; then
-    { sleep 2; echo >&7; } 6>&- 8>&- &
-    read -r _ <&7
+    { sleep 2; echo over >&7; } 6>&- 8>&- &
+    command=
+    until [ "$command" ]; do read -r command <&7 || break; done
     kill -s KILL $!
     wait
   fi

@@ -33,6 +33,7 @@ ENOTCONN = 107
 
 DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
 # A UDP port that has just opened may have clients waiting: only then is it left to the kernel (seconds).
+# Also how long a TCP shim without a registrar stays what it is.
 AWAKE = 0.3
 # How long a port that Envoy is just letting go of is waited for (seconds).
 PORT_PATIENCE = 3.0
@@ -65,6 +66,10 @@ def main(file: str, args: "list[str]") -> None:
         if known:
             nap(file, args, AWAKE)
         posix.execv(sys.executable, [sys.executable, "-IS", file, "relay", *args])
+    if not known:
+        # dockerd may want us to end at once (another port failed), and a signal that comes just before the
+        # shell's `read` is lost where no registrar nudges.  Until then it simply ends the process.
+        sleep(AWAKE)
     park(args)
 
 

@@ -118,7 +118,12 @@ class Dockerd:
             connection.request(
                 method, path, data, {} if data is None else {"Content-Type": "application/json"}
             )
-            reply = connection.getresponse()
+            try:
+                reply = connection.getresponse()
+            except TimeoutError:
+                raise TimeoutError(
+                    f"{method} {path}: no answer in {timeout} s\n{self._stacks()}\n{self.tail()}"
+                ) from None
             text = reply.read().decode()
         if reply.status >= 400:
             raise AssertionError(f"{method} {path}: {reply.status} {text}")
@@ -204,6 +209,24 @@ class Dockerd:
             self._process = None
             raise RuntimeError(f"dockerd ended with status {status}:\n{self.tail()}")
         return bool(self.api("/_ping", timeout=2.0) == "OK")
+
+    def _stacks(self) -> str:
+        """What dockerd waits for where proxies are concerned, as it says itself; and what those do."""
+        if self._process is None or self._process.poll() is not None:
+            return "dockerd is gone"
+        self._process.send_signal(signal.SIGUSR1)
+        time.sleep(1)  # only on the way to a failure, and nothing says when it has written all
+        texts = [path.read_text() for path in self.dir.rglob("goroutine-stacks*")]
+        mine = [stack for text in texts for stack in text.split("\n\n") if "portmapper" in stack]
+        shims = []
+        for at in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (at / "cmdline").read_text().replace("\0", " ")
+                if "-host-port" in words:
+                    lines = (at / "status").read_text().splitlines()
+                    signals = [line for line in lines if line.startswith(("State", "PPid", "Sig", "ShdPnd"))]
+                    shims.append(f"{at.name} {(at / 'wchan').read_text()} {signals} {words[-150:]}")
+        return "\n".join((*mine, *shims))
 
     def tail(self, lines: int = 30) -> str:
         """The end of its log, for a failure's text."""
