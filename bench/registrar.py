@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.registrar_rig import PATIENCE, Rig, cpu_of, most_bindings, rig
 from bench.rows import Row, limit
 from shim.core.bootstrap import bootstrap
+from shim.registrar.naps import AGAIN
 from tests.harness.envoy import Envoy
 from tests.harness.wait import eventually
 
@@ -131,7 +132,7 @@ def _burst(found: Rig, rounds: int, envoys: int = 1) -> list[Row]:
 
 
 def _rest(found: Rig, seconds: float) -> list[Row]:
-    time.sleep(1)
+    time.sleep(AGAIN + 1)  # new shims are nudged twice
     cpu, switches = found.cpu(), found.wake_ups()
     time.sleep(seconds)
     used = (found.cpu() - cpu) / seconds * 100
