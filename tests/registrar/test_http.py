@@ -1,6 +1,7 @@
 """The HTTP server over streams in memory: what well-mannered and other clients get from it."""
 
 import re
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -270,3 +271,23 @@ async def test_an_answer_that_cannot_be_sent_ends_its_connection_and_nothing_els
         await client.send_all(GET)
         await heard(client)
     assert "an answer that cannot be sent" in caplog.text
+
+
+@in_trio
+async def test_what_the_system_does_not_take_at_once_follows_whole_and_in_order() -> None:
+    """On a real socket, with a client that begins to read when its buffers are full."""
+    wanted = b"".join(b"%07d\n" % number for number in range(1 << 18))
+
+    async def answer(_: Request) -> Response:
+        return Response(200, wanted)
+
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in socket.socketpair())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(HttpServer(answer, Closed().connections.append).attend, theirs)
+        await ours.send_all(GET)
+        await trio.testing.wait_all_tasks_blocked()
+        found = bytearray()
+        while len(found.partition(b"\r\n\r\n")[2]) < len(wanted):
+            found += await ours.receive_some(1 << 20)
+        await ours.aclose()
+    assert bytes(found.partition(b"\r\n\r\n")[2]) == wanted
