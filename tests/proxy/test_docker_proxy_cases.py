@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from shim.proxy.park import PARKED
+from shim.proxy.start import AWAKE
 from tests.harness.clients import Address
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, refusal, start_proxy
 from tests.harness.stack import SHIV_ROOT
@@ -143,6 +145,17 @@ def test_a_registrar_that_does_not_answer_keeps_no_container_from_starting(
         began = time.monotonic()
         stack.enter_context(published(artifact, env, proto, address, NOWHERE, passed=True))
         assert time.monotonic() - began < PROMPT
+
+
+def test_without_a_registrar_a_tcp_shim_parks_when_dockerd_has_made_up_its_mind(
+    artifact: Path, env: dict[str, str]
+) -> None:
+    """An end that dockerd wants at once, as another port failed, must not meet a shell before its `read`."""
+    address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
+    with published(artifact, env, "tcp", address, NOWHERE, passed=True) as proxy:
+        began = time.monotonic()
+        eventually(lambda: PARKED in proxy.argv(), PROMPT, "it parks", interval=0.001)
+        assert time.monotonic() - began > 0.9 * AWAKE
 
 
 # -- what is refused -----------------------------------------------------------------------------------
