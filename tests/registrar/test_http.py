@@ -1,4 +1,4 @@
-"""The HTTP server over streams in memory, and one real socket: what well-mannered and other clients get from it."""
+"""The HTTP server over streams in memory, once over a real socket: what good and bad clients get from it."""
 
 import re
 import socket
