@@ -28,7 +28,7 @@ from tests.commands.running import Site
 from tests.harness.fake_dockerd import FakeDockerd, body, start_event
 from tests.harness.wait import eventually
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 # As Envoy 1.40's own polls: a list of its extensions makes up nearly all of them.
 EXTENSIONS = [
     {
@@ -50,7 +50,7 @@ class Docker:
         self._token: trio.lowlevel.TrioToken
         ready = threading.Event()
         threading.Thread(target=trio.run, args=(self._run, ready), daemon=True).start()
-        ready.wait(PATIENCE)
+        ready.wait(TIMEOUT)
 
     async def _run(self, ready: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -68,7 +68,7 @@ class Docker:
 
     def start(self, containers: list[dict[str, Any]]) -> None:
         """These run from now on, and are the only ones: one event, and the list that it leads to."""
-        eventually(self._fake.subscribers, PATIENCE, "the registrar follows Docker")
+        eventually(self._fake.subscribers, TIMEOUT, "the registrar follows Docker")
         self._fake.containers = containers
         event = start_event(containers[0]["Id"])
         trio.from_thread.run(self._fake.emit, event, trio_token=self._token)
@@ -101,7 +101,7 @@ class Shim:
         told = b""
         # An empty line comes a second after the start, for a shell that may have slept through a signal.
         while not told.endswith(b"exit\n"):
-            text = os.read(self._wake, 100) if poll.poll(PATIENCE * 1000) else b""
+            text = os.read(self._wake, 100) if poll.poll(TIMEOUT * 1000) else b""
             if not text:
                 raise RuntimeError(f"a released shim was not told to end, but {told!r}")
             told += text
@@ -178,7 +178,7 @@ class Poller(threading.Thread):
     def next(self, count: int) -> Answer:
         """The answer after the first ``count`` ones."""
         with self._news:
-            if not self._news.wait_for(lambda: len(self.answers) > count, PATIENCE):
+            if not self._news.wait_for(lambda: len(self.answers) > count, TIMEOUT):
                 raise RuntimeError("no discovery answer came")
             return self.answers[count]
 
@@ -223,8 +223,8 @@ class Rig:
                 containers.append(container)
             began = time.monotonic()
             self.docker.start(containers)
-            eventually(partial(self.docker.listed_since, began), PATIENCE, "Docker is asked")
-        eventually(lambda: self.published() == count, PATIENCE, f"{count} bindings are published")
+            eventually(partial(self.docker.listed_since, began), TIMEOUT, "Docker is asked")
+        eventually(lambda: self.published() == count, TIMEOUT, f"{count} bindings are published")
 
     def published(self) -> int:
         text = self.site.read("/bindings").body

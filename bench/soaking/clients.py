@@ -16,7 +16,7 @@ from bench.soaking.journal import Endpoint, Journal, Miss, Outage
 
 # Seconds between two questions: when all is well, after a failure, and where nobody is to answer.
 PACE, PACE_FAILED, PACE_VACANT = 0.25, 0.05, 0.5
-PATIENCE = 5.0
+TIMEOUT = 5.0
 PATIENCE_UDP = 1.0
 # A client stays so long after the last container has left its endpoint.
 LINGER = 3.0
@@ -84,7 +84,7 @@ def pace(wanted: str | None, failing_since: float | None) -> float:
     return PACE
 
 
-async def ask_tcp(endpoint: Endpoint, patience: float = PATIENCE) -> Answer:
+async def ask_tcp(endpoint: Endpoint, patience: float = TIMEOUT) -> Answer:
     family = socket.AF_INET6 if ":" in endpoint.ip else socket.AF_INET
     received = b""
     with trio.move_on_after(patience):

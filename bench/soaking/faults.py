@@ -31,7 +31,7 @@ CALM = {"registrar_frozen": 1, "shim_killed": 3}
 PAUSE = (1.5, 4.0)  # between two faults (seconds)
 AWAY = (0.1, 2.5)  # how long a program is away
 FROZEN = (0.3, 2.5)
-SHIM_PATIENCE = 1.0  # a killed shim's binding is gone by then: the README's promise
+SHIM_TIMEOUT = 1.0  # a killed shim's binding is gone by then: the README's promise
 
 
 class Faults:
@@ -161,7 +161,7 @@ class Faults:
         began = time.monotonic()
         bindings = self._stack.registrar.bindings
         eventually(lambda: all(b["pid"] != pid for b in bindings()), 20, f"the binding of shim {pid} goes")
-        if (took := time.monotonic() - began) > SHIM_PATIENCE:
+        if (took := time.monotonic() - began) > SHIM_TIMEOUT:
             self.late_shims.append(f"{took:.2f} s")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from shim.processes import flags_of
+from shim.host.procfs import flags_of
 from tests.harness.host import Host
 from tests.harness.stack import Stack
 

@@ -17,7 +17,7 @@ from bench.soaking.specs import Spec, endpoints_of
 from tests.harness.docker import Dockerd
 
 # A container that does not answer on its own address by then (seconds) is not our fault, but ends the soak.
-READY_PATIENCE = 20.0
+READY_TIMEOUT = 20.0
 
 # Refusals of Docker's that nobody need look into: the first is documented, and happens only while the
 # registrar is away; the second is between runc and the kernel, which gives up on a busy container (once in
@@ -162,7 +162,7 @@ class Slot:
             self._clients.watch(endpoint)
         self.state = Now.RUNNING
         (network,) = found["NetworkSettings"]["Networks"].values()
-        with trio.fail_after(READY_PATIENCE):
+        with trio.fail_after(READY_TIMEOUT):
             for kind, number in sorted({(endpoint.kind, number) for endpoint, number in places.items()}):
                 await answers_itself(
                     Endpoint(kind, network["IPAddress"], number), f"{self.container}:{number}"
@@ -181,7 +181,7 @@ class Slot:
         return await trio.to_thread.run_sync(self._dockerd.api, f"/containers/{self.container}/json")
 
     async def _until(self, met: Callable[[Any], bool]) -> None:
-        with trio.fail_after(READY_PATIENCE):
+        with trio.fail_after(READY_TIMEOUT):
             while not met((await self._inspect())["State"]):
                 await trio.sleep(0.02)
 

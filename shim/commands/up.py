@@ -15,8 +15,9 @@ import trio
 
 from shim.commands import bootstrap
 from shim.commands.common import CommandError, complain, configuration, parser
-from shim.registrar import intake
-from shim.registrar.config import Config
+from shim.config.keys import Config
+from shim.core.envoy.bootstrap import DRAIN_TIME
+from shim.registrar import registration
 from shim.registrar.main import serve, set_up_log
 
 log = logging.getLogger("envoy-docker-shim")
@@ -24,7 +25,7 @@ log = logging.getLogger("envoy-docker-shim")
 RESTART_FIRST, RESTART_LAST = 0.2, 10.0
 # An Envoy that ran this long (seconds) did not fail at its start: the pause begins anew.
 GOOD_RUN = 30.0
-STOP_PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 
 
 def main(args: list[str]) -> int:
@@ -45,11 +46,11 @@ def main(args: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="envoy-docker-shim-") as directory:
             file = Path(directory, "envoy.yaml")
             file.write_text(bootstrap.text(config, options.node_id or socket.gethostname(), "docker"))
-            command = [envoy, "-c", str(file), "--drain-time-s", "3600", "--use-dynamic-base-id"]
+            command = [envoy, "-c", str(file), "--drain-time-s", str(DRAIN_TIME), "--use-dynamic-base-id"]
             if options.concurrency > 0:
                 command += ["--concurrency", str(options.concurrency)]
             trio.run(_pair, config, command)
-    except (CommandError, intake.SocketTaken, OSError) as error:
+    except (CommandError, registration.SocketTaken, OSError) as error:
         complain(str(error))
         return 1
     return 0
@@ -105,7 +106,7 @@ async def _supervise(command: list[str]) -> None:
 
 
 async def _stop(process: trio.Process) -> None:
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_PATIENCE):
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
         process.terminate()
         await process.wait()
     if process.returncode is None:

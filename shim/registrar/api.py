@@ -3,16 +3,15 @@
 import ipaddress
 import json
 import logging
-from typing import Any
 
 import trio
 
-from shim.core.binding import Backend
-from shim.core.discovery import HOLD, Hold, Patience, Session, Subscription
-from shim.core.question import Reader
-from shim.core.resources import cluster_load_assignment
-from shim.core.versions import VersionedSet
-from shim.registrar.exchange import Request, Response
+from shim.core.discovery.request import RequestReader
+from shim.core.discovery.sessions import HoldLimits, Session
+from shim.core.discovery.subscription import HOLD, Hold, Subscription
+from shim.core.discovery.versions import VersionedSet
+from shim.core.envoy.upstreams import cluster_load_assignment
+from shim.registrar.http_connection import Request, Response
 from shim.registrar.state import State
 from shim.registrar.view import as_json, bindings, status
 
@@ -20,20 +19,24 @@ log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
 # How long an Envoy that has no configuration waits for one that is not known yet (seconds).
-FRESH_PATIENCE = 10.0
+FRESH_TIMEOUT = 10.0
 
 
 class Api:
+    """The answers to every request; ``handle`` is the HTTP server's handler."""
+
     def __init__(self, state: State) -> None:
         self._state = state
-        self._patience = Patience()
-        self._reader = Reader()
+        self._hold_limits = HoldLimits()
+        self._reader = RequestReader()
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
+        """Where to send the session of an Envoy that has refused something."""
         self._nacks = channel
 
     async def handle(self, request: Request) -> Response:
+        """200; 304 for a poll with nothing new; 400, 403, 404, 405 with a reason."""
         if not _local_name(request.headers.get("host", "")):
             # A page in a browser that had its own name resolved to our address.
             return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
@@ -72,27 +75,27 @@ class Api:
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )
         try:
-            question = self._reader.read(request.body)
+            asked = self._reader.read(request.body)
         except ValueError as error:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
-            return self._endpoints(question.names)
-        session = self._state.poll(question.node, question.admin, request.connection)
-        return await self._poll(kind, question.version, session)
+            return self._endpoints(asked.names)
+        session = self._state.poll(asked.node, asked.admin, request.connection)
+        return await self._poll(kind, asked.version, session)
 
     async def _poll(self, kind: str, version: str, session: Session) -> Response:
         state = self._state
         subscription: Subscription = getattr(session, kind)
         resources: VersionedSet = getattr(state.registry, kind)
         await self._settle(version)
-        if version and not state.settled:
+        if version and not state.settling.settled:
             return Response(304)
         was_nacked, processed = subscription.nacked, subscription.processed_sequence
         subscription.request(version, resources.version, resources.sequence, state.now())
         if kind == "listeners":
             self._judge(session, was_nacked)
         began = state.now()
-        end = began + self._patience.of(session.node, began)
+        end = began + self._hold_limits.of(session.node, began)
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if subscription.processed_sequence != processed:
@@ -111,7 +114,7 @@ class Api:
                 with trio.move_on_after(max(0.0, until - state.now())) as wait:
                     await state.pushed[kind].wait()
             except trio.Cancelled:
-                self._patience.gave_up(session.node, state.now() - began, state.now())
+                self._hold_limits.gave_up(session.node, state.now() - began, state.now())
                 raise
             if wait.cancelled_caught and until >= end:
                 return Response(304)
@@ -119,9 +122,9 @@ class Api:
     async def _settle(self, version: str) -> None:
         """Wait until we know as much as before our restart: an Envoy must not lose a listener to it."""
         state = self._state
-        deadline = state.started_at + FRESH_PATIENCE if not version else state.now() + HOLD
+        deadline = state.started_at + FRESH_TIMEOUT if not version else state.now() + HOLD
         with trio.move_on_after(max(0.0, deadline - state.now())):
-            while not state.settled:
+            while not state.settling.settled:
                 await state.changed.wait()
 
     def _judge(self, session: Session, was_nacked: bool) -> None:
@@ -141,15 +144,11 @@ class Api:
         registry = self._state.registry
         found = registry.backends()
         resources = [
-            _assignment(name, backend) for name, backend in found.items() if not wanted or name in wanted
+            cluster_load_assignment(name, backend.ip, backend.port)
+            for name, backend in found.items()
+            if not wanted or name in wanted
         ]
         return _json({"version_info": registry.clusters.version, "resources": resources})
-
-
-def _assignment(name: str, backend: Backend) -> dict[str, Any]:
-    assignment = cluster_load_assignment(name, backend.ip, backend.port)
-    kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-    return {"@type": kind, **assignment}
 
 
 def _local_name(host: str) -> bool:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import trio
 
 from shim.core.binding import Backend
-from shim.core.flows import IDLE, Counters, Flow, FlowTable
 from shim.relay.envelope import Envelope, Layout
+from shim.relay.flows import IDLE, Counters, Flow, FlowTable
 from shim.relay.mmsg import SLOTS, Inbox, Outbox, Payload
 from shim.relay.sockets import FLOW_BUFFER, PASSING, can_segment, enlarge, prepare
 

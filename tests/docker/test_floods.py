@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shim.registrar import http, intake
+from shim.registrar import http_server, registration
 from tests.harness import flooder
 from tests.harness.host import Host
 from tests.harness.proxy import flags, start_proxy
@@ -108,7 +108,7 @@ def test_a_flood_of_registrations_holds_up_no_container(stack: Stack, kind: str)
     show(f"registration, {kind}", before, during, times, status)
     assert max(each.run for each in times) < usual.run + 3
     assert max(each.served for each in times) < usual.served + 3
-    assert during.files <= before.files + intake.CONNECTION_LIMIT + 10
+    assert during.files <= before.files + registration.CONNECTION_LIMIT + 10
     assert during.memory < before.memory + 20
 
 
@@ -141,7 +141,7 @@ def test_a_shim_that_finds_the_queue_full_is_found_without_docker(artifact: Path
         shim = clean.enter_context(host.call(start_proxy, artifact, command, env=env))
         os.kill(registrar.pid, signal.SIGCONT)
         eventually(
-            lambda: [b["pid"] for b in registrar.bindings()] == [shim.pid], 2 * intake.NO_CALM, "found"
+            lambda: [b["pid"] for b in registrar.bindings()] == [shim.pid], 2 * registration.NO_CALM, "found"
         )
 
 
@@ -182,7 +182,7 @@ def test_another_users_flood_of_the_api_leaves_envoy_its_place(stack: Stack, wha
     assert max(each.served for each in times) < 5
     assert max(each.remove for each in times) < 5
     # Newcomers are there beside those whose places they take.
-    assert during.files <= before.files + http.CONNECTION_LIMIT + 4 * http.ACCEPTED_AT_ONCE
+    assert during.files <= before.files + http_server.CONNECTION_LIMIT + 4 * http_server.ACCEPTED_AT_ONCE
     # Of one process for all of them, and memory is not given back.
     assert during.memory < 150
     assert envoy_since(stack) == since

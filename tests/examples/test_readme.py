@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 from shim.__main__ import ROLES
-from shim.core.labels import MODES
-from shim.registrar.config import Config, load
+from shim.config.keys import KEYS, Config
+from shim.config.load import load
+from shim.core.envoy.modes import MODES, Mode
 from tests.examples.documents import EXAMPLES, LABELS, README, blocks, table_rows
 from tests.harness.engines import ROOT
 
@@ -49,10 +50,11 @@ def test_the_readmes_links_and_paths_exist() -> None:
 
 def test_the_readmes_table_of_keys_is_the_configuration() -> None:
     rows = table_rows("Configuration")
-    assert [row[0].strip("`") for row in rows] == list(Config._fields)
+    assert [row[0].strip("`") for row in rows] == list(KEYS)
     for key, default, *_ in rows:
         value = getattr(Config(), key.strip("`"))
-        assert default == ("none" if value is None else f"`{value}`")
+        shown = value.name if isinstance(value, Mode) else value
+        assert default == ("none" if value is None else f"`{shown}`")
 
 
 def test_the_readmes_variables_override_the_file() -> None:

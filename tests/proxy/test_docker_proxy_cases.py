@@ -6,7 +6,7 @@ daemon/libnetwork/portmapper/proxy_linux.go.  TCP goes through Envoy: see test_d
 * TestTCPDualStackProxy: dockerd starts a proxy for each address family and passes IPv6-only sockets, so one
   proxy never stands for both.
 * TestSCTP...: SCTP is refused, as test_what_cannot_be_served_is_refused shows.
-* The end of a one-sided UDP flow after the time-out, 90 s here: tests/core/test_flows.py has its own clock.
+* The end of a one-sided UDP flow after the time-out, 90 s here: tests/relay/test_flows.py has its own clock.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.proxy.park import PARKED
+from shim.proxy.park import tcp_script
 from shim.proxy.start import AWAKE
 from tests.harness.clients import Address
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, refusal, start_proxy
@@ -154,7 +154,7 @@ def test_without_a_registrar_a_tcp_shim_parks_when_dockerd_has_made_up_its_mind(
     address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
     with published(artifact, env, "tcp", address, NOWHERE, passed=True) as proxy:
         began = time.monotonic()
-        eventually(lambda: PARKED in proxy.argv(), PROMPT, "it parks", interval=0.001)
+        eventually(lambda: tcp_script() in proxy.argv(), PROMPT, "it parks", interval=0.001)
         assert time.monotonic() - began > 0.9 * AWAKE
 
 

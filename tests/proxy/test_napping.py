@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from shim.proxy.park import LEASE_FD, PORT_FD, WAKE_FD, napping
-from shim.registrar.line import NUDGE, RELAY
-from shim.registrar.naps import AGAIN, LATER, SOON, Naps, ports_waiting
+from shim.proxy.park import udp_script
+from shim.registrar.wakeups import AGAIN, LATER, SOON, WakeUps, ports_waiting
+from shim.wire.words import LEASE_FD, NUDGE, PORT_FD, RELAY, WAKE_FD
 from tests.builders import in_trio
 from tests.commands.running import Site
 from tests.harness.proxy import Proxy, flags, free_port, start_proxy
@@ -61,7 +61,7 @@ class Nap:
         wake, self.wake = os.pipe()
         wake_both = os.open(f"/proc/self/fd/{wake}", os.O_RDWR)
         # Python is gone: the file itself goes on, as after an upgrade.
-        script = napping(str(relay)).replace(f"'{sys.executable}'", "/nonexistent/python")
+        script = udp_script(str(relay)).replace(f"'{sys.executable}'", "/nonexistent/python")
         places = {LEASE_FD: lease, WAKE_FD: wake_both, PORT_FD: port.fileno()}
         self.process = subprocess.Popen(
             [sys.executable, "-IS", "-c", ARM.format(places=places), *shell, "-c", script, "name", *ARGS],
@@ -84,7 +84,7 @@ class Nap:
         os.close(self.wake)
 
 
-# What shim.proxy.park.nap does before it becomes the shell.
+# What shim.proxy.park.park_udp does before it becomes the shell.
 ARM = f"""import fcntl, os, signal, sys
 for there, fd in {{places}}.items():
     os.dup2(fd, there + 100)
@@ -243,15 +243,15 @@ def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Pa
 
 @in_trio
 async def test_a_shim_that_missed_a_datagram_is_woken_soon_and_no_other_is() -> None:
-    told: list[tuple[int, bytes]] = []
-    naps = Naps(lambda lease_id, text: told.append((lease_id, text)))
+    told: list[tuple[int, str]] = []
+    wakeups = WakeUps(lambda lease_id, text: told.append((lease_id, text)))
     with udp_socket() as full, udp_socket() as empty, udp_socket() as client:
         client.sendto(b"hello", full.getsockname())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(naps.run)
-            naps.begun(1, full.getsockname()[1])
-            naps.begun(2, empty.getsockname()[1])
-            naps.begun(3)  # TCP
+            nursery.start_soon(wakeups.run)
+            wakeups.begun(1, full.getsockname()[1])
+            wakeups.begun(2, empty.getsockname()[1])
+            wakeups.begun(3)  # TCP
             await trio.sleep(SOON + 0.01)
             assert told == [(1, RELAY)]
             full.recv(10)

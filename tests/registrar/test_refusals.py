@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trio
 
-from shim.core.discovery import Session
-from shim.registrar.refusals import inspect_refusals, rejections, url_of
+from shim.core.discovery.sessions import Session
+from shim.registrar.nack_reasons import inspect_nacks, rejections, url_of
 from tests.builders import QuietState
 
 LISTENER = "tcp/0.0.0.0:80"
@@ -71,7 +71,7 @@ def asked(*admins: str, good: bytes) -> dict[str, str]:
                 send.send_nowait(session)
             send.close()
             with trio.fail_after(10):
-                await inspect_refusals(receive, state, "127.0.0.1:1")
+                await inspect_nacks(receive, state, "127.0.0.1:1")
         assert not any(session.rejected for session in sessions[:-1])
         return sessions[-1].rejected
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from shim.core.binding import Backend
-from shim.core.flows import Counters
+from shim.relay.flows import Counters
 from shim.relay.relay import relay
 from tests.relay.rig import LARGEST, SOON, address, burst, echo, go, receive, relaying, udp, until
 
