@@ -1,4 +1,4 @@
-"""The series, attributes and fields that docs/ list are what a real Envoy, trace and registrar say."""
+"""The series of docs/metrics-and-tracing.md are what a real Envoy says of a container."""
 
 import re
 
