@@ -122,6 +122,21 @@ def test_every_file_says_what_it_is_for(file: Path) -> None:
     assert text and text.splitlines()[0].strip()
 
 
+def public_definitions(body: list[ast.stmt], of: str = "") -> Iterator[tuple[str, ast.AST]]:
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name[0] != "_":
+            yield f"{of}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node.body, f"{node.name}.")
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_every_public_definition_says_what_it_is(file: Path) -> None:
+    for name, node in public_definitions(ast.parse(file.read_text()).body):
+        assert isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        assert ast.get_docstring(node), name
+
+
 @pytest.mark.parametrize("file", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=name_of)
 def test_a_file_can_be_read_in_one_go(file: Path) -> None:
     lines = file.read_text().count("\n")

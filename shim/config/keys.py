@@ -24,6 +24,13 @@ class Key(NamedTuple):
     parse: Callable[[Any], Any]  # raises ValueError, or ConfigError from a section inside
     environment: str  # a variable that overrides it, or empty
 
+    @property
+    def shown_default(self) -> str:
+        """The default as documentation writes it."""
+        if self.default is None:
+            return "none"
+        return f"`{self.default.name if isinstance(self.default, Mode) else self.default}`"
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; the text names the place, the key and the value."""
@@ -55,30 +62,37 @@ class Config:
     socket: str = _key(
         values.absolute_path,
         DEFAULT_SOCKET,
-        "where shims register; a shim reads the variable only, from dockerd's environment",
+        "where shims register; a shim reads only the variable, from dockerd's environment",
         SOCKET_VARIABLE,
     )
     api_address: Endpoint = _key(
         values.socket_or_address,
         Endpoint("127.0.0.1", 7776),
-        "xDS and state; also `unix:/path`",
+        "where the registrar serves xDS and state; also `unix:/path`",
         "SHIM_API_ADDR",
     )
     docker_host: str = _key(
-        values.docker_host, "unix:///var/run/docker.sock", "also `tcp://host:port`", "DOCKER_HOST"
+        values.docker_host,
+        "unix:///var/run/docker.sock",
+        "Docker's API; also `tcp://host:port`, without TLS",
+        "DOCKER_HOST",
     )
     default_mode: Mode = _key(values.mode, DEFAULT_MODE, f"{MODE_NAMES}, for containers without `ProxyMode`")
     trusted_hops: int = _key(
-        values.number(0, 100, int), 0, "proxies in front whose `X-Forwarded-For` is believed"
+        values.number(0, 100, int), 0, "how many proxies in front are believed in `X-Forwarded-For`"
     )
-    tracing: Collector | None = _key(_collector, None, "`otlp` or `zipkin`, and `sampling` (percent)")
+    tracing: Collector | None = _key(
+        _collector,
+        None,
+        "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
+    )
     envoy_admin: Endpoint = _key(
         values.host_and_port,
         Endpoint("127.0.0.1", 9901),
-        "Envoy's admin, for `bootstrap` and for reasons of refusals",
+        "Envoy's admin, for `bootstrap`, and where the registrar asks why Envoy refused a port",
     )
     log_level: str = _key(
-        values.choice("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning`, `error`"
+        values.choice("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning` or `error`"
     )
 
 

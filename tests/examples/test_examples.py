@@ -86,7 +86,7 @@ def test_dockerd_takes_daemon_json(engine: Engine, tmp_path: Path) -> None:
         timeout=30,
         env={**os.environ, "PATH": engine.path},
     )
-    # Only the flag added here is in its way; and this is the message that the README quotes.
+    # Only the flag added here is in its way; and this is the message that docs/operating.md quotes.
     assert re.search(
         r"directives are specified both as a flag and in the configuration file: iptables", said.stderr
     )

@@ -23,7 +23,7 @@ class Label(NamedTuple):
 
 SERVICE_NAME = Label(
     "ServiceName",
-    "name in traces, metrics and `status`",
+    "the name in traces, metrics and `status`",
     "the Compose service, else the container's name",
     lambda service, _: service.name,
 )
@@ -36,7 +36,7 @@ ENVIRONMENT_NAME = Label(
 PROXY_MODE = Label(
     "ProxyMode",
     f"{' or '.join(f'`{mode}`' for mode in MODES)}, for all TCP ports of the container",
-    f"`default_mode`; a wrong word: `{FALLBACK_MODE.name}`, and `status` says so",
+    "`default_mode`",
     lambda _, serving: serving.mode.name,
 )
 LABELS = (SERVICE_NAME, ENVIRONMENT_NAME, PROXY_MODE)
