@@ -87,6 +87,7 @@ def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
 
 
 def main() -> None:
+    """Write the shipped file: SHIV_FILE and OUTPUT are the arguments."""
     shiv_file, output = Path(sys.argv[1]), Path(sys.argv[2])
     source = start_up_source(HERE.parent)
     partial = output.with_suffix(".partial")

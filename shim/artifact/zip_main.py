@@ -37,6 +37,7 @@ def cache_directory():
 
 def start(site_packages):
     # type: (str) -> None
+    """Run with the libraries in this directory, or place inside the zip.  Does not return."""
     sys.path.insert(0, site_packages)
     from shim.__main__ import main
 
@@ -45,6 +46,7 @@ def start(site_packages):
 
 def run():
     # type: () -> None
+    """Unpack if need be, and start.  Does not return."""
     root = cache_directory()
     # Nearly always it is unpacked already, and then this saves the 50 ms that shiv's bootstrap takes: a
     # UDP port that is woken by a datagram waits for it.

@@ -32,7 +32,8 @@ class Credentials(NamedTuple):
 class HasOptions(Protocol):
     """A socket of the standard library's or of trio's."""
 
-    def getsockopt(self, level: int, option: int, length: int, /) -> bytes: ...
+    def getsockopt(self, level: int, option: int, length: int, /) -> bytes:
+        """As the standard library's, with ``length`` in bytes.  Raises OSError."""
 
 
 def credentials_of(sock: HasOptions) -> Credentials:

@@ -38,6 +38,8 @@ class Parts(Protocol):
 
 
 class Response(NamedTuple):
+    """``status``: HTTP's.  With 304 there is no body, whatever ``body`` is."""
+
     status: int
     body: bytes | Parts = b""
     content_type: str = "application/json"
@@ -70,6 +72,10 @@ class Connection:
         self.since = trio.current_time()
 
     async def run(self) -> None:
+        """Answer one request after another until either side is done.
+
+        Raises BrokenResourceError, TooSlowError, LocalProtocolError.
+        """
         while True:
             try:
                 request = await self._receive()

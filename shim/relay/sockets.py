@@ -34,6 +34,7 @@ PASSING = frozenset(
 
 
 def prepare(sock: socket.socket, layout: Layout) -> None:
+    """Set the host socket up for relaying: non-blocking, with local addresses told and large buffers."""
     sock.setblocking(False)
     try:
         sock.setsockopt(*layout.option(), 1)

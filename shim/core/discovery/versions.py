@@ -59,6 +59,7 @@ class VersionedSet:
 
     @property
     def version(self) -> str:
+        """32 hexadecimal digits, the same whenever the content is."""
         return f"{self._sum:032x}"
 
     def __contains__(self, name: str) -> bool:
