@@ -166,7 +166,10 @@ def _steady(found: Rig, size: int, changes: int) -> list[Row]:
 
 def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
     """A real Envoy takes a listener out: from the shim's word until the shim is told that it has."""
-    registrar, admin = Endpoint("127.0.0.1", found.registrar.api), Endpoint("127.0.0.1", found.registrar.admin)
+    registrar, admin = (
+        Endpoint("127.0.0.1", found.registrar.api),
+        Endpoint("127.0.0.1", found.registrar.admin),
+    )
     total, share, waited, envoys = [], [], [], []
     with Envoy(found.registrar.directory / "envoy", bootstrap("bench", "docker", registrar, admin)) as envoy:
         eventually(lambda: len(envoy.listeners()) == len(found.shims), TIMEOUT * 3, "Envoy has all listeners")

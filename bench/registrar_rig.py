@@ -23,8 +23,7 @@ from typing import Any
 
 import trio
 
-from tests.builders import make_container
-from tests.harness.fake_dockerd import FakeDockerd, body, start_event
+from tests.harness.fake_dockerd import FakeDockerd, body, make_container, start_event
 from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
