@@ -198,11 +198,11 @@ def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
 
 def main() -> None:
     for row in measure("--quick" in sys.argv):
-        middle = sorted(row.ours)[len(row.ours) // 2]
-        spread = f"{min(row.ours):.4g}..{max(row.ours):.4g}"
-        verdict = "" if row.met is None else "  met" if row.met else "  NOT MET"
+        found = row.result()
+        middle, spread = found.ours.median, f"{min(row.ours):.4g}..{max(row.ours):.4g}"
+        verdict = "" if found.met is None else "  met" if found.met else "  NOT MET"
         goal = f"{row.target.text(row.unit)}" if row.target else ""
-        print(f"{row.title:90} {middle:10.4g} {row.unit:4} {spread:22} {goal}{verdict}", flush=True)
+        print(f"{found.title:90} {middle:10.4g} {row.unit:4} {spread:22} {goal}{verdict}", flush=True)
 
 
 if __name__ == "__main__":

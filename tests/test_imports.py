@@ -138,6 +138,7 @@ ROOMS = {
     "bench": {"shim", "tests.harness"},
     "tests.harness": set(),
     "tests.demo": {"tests.harness"},
+    "tests.bench": {"bench"},
     "tests.artifact": HARNESS,
     "tests.commands": HARNESS,
     "tests.docker": {"shim", *HARNESS},
