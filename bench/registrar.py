@@ -166,9 +166,12 @@ def _steady(found: Rig, size: int, changes: int) -> list[Row]:
 
 def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
     """A real Envoy takes a listener out: from the shim's word until the shim is told that it has."""
-    registrar, admin = Endpoint("127.0.0.1", found.site.api), Endpoint("127.0.0.1", found.site.admin)
+    registrar, admin = (
+        Endpoint("127.0.0.1", found.registrar.api),
+        Endpoint("127.0.0.1", found.registrar.admin),
+    )
     total, share, waited, envoys = [], [], [], []
-    with Envoy(found.site.directory / "envoy", bootstrap("bench", "docker", registrar, admin)) as envoy:
+    with Envoy(found.registrar.directory / "envoy", bootstrap("bench", "docker", registrar, admin)) as envoy:
         eventually(lambda: len(envoy.listeners()) == len(found.shims), TIMEOUT * 3, "Envoy has all listeners")
         for _ in range(rounds):
             [shim], container = found.register()
@@ -195,11 +198,11 @@ def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
 
 def main() -> None:
     for row in measure("--quick" in sys.argv):
-        middle = sorted(row.ours)[len(row.ours) // 2]
-        spread = f"{min(row.ours):.4g}..{max(row.ours):.4g}"
-        verdict = "" if row.met is None else "  met" if row.met else "  NOT MET"
+        found = row.result()
+        middle, spread = found.ours.median, f"{min(row.ours):.4g}..{max(row.ours):.4g}"
+        verdict = "" if found.met is None else "  met" if found.met else "  NOT MET"
         goal = f"{row.target.text(row.unit)}" if row.target else ""
-        print(f"{row.title:90} {middle:10.4g} {row.unit:4} {spread:22} {goal}{verdict}", flush=True)
+        print(f"{found.title:90} {middle:10.4g} {row.unit:4} {spread:22} {goal}{verdict}", flush=True)
 
 
 if __name__ == "__main__":

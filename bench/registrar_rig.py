@@ -23,9 +23,8 @@ from typing import Any
 
 import trio
 
-from tests.builders import make_container
-from tests.commands.running import Site
-from tests.harness.fake_dockerd import FakeDockerd, body, start_event
+from tests.harness.fake_dockerd import FakeDockerd, body, make_container, start_event
+from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
 TIMEOUT = 60.0
@@ -190,8 +189,8 @@ class Poller(threading.Thread):
 class Rig:
     """A registrar with shims, pollers and a Docker.  Every container has an address of its own."""
 
-    def __init__(self, site: Site, docker: Docker, pid: int) -> None:
-        self.site, self.docker, self.pid = site, docker, pid
+    def __init__(self, registrar: LoopbackRegistrar, docker: Docker, pid: int) -> None:
+        self.registrar, self.docker, self.pid = registrar, docker, pid
         self.shims: list[Shim] = []
         self.pollers: dict[str, list[Poller]] = {"clusters": [], "listeners": []}
         self._made = 0
@@ -203,7 +202,7 @@ class Rig:
         # No two on one port: they would be told apart by their backends, which is another case.
         first, host = 10_000 + number % 20_000, f"127.77.{number // 20_000}.1"
         shims = [
-            Shim(str(self.site.socket), (address, port), (ip, 80 + port - first))
+            Shim(str(self.registrar.socket), (address, port), (ip, 80 + port - first))
             for port in range(first, first + ports)
             for address in (host, "::1")[:families]
         ]
@@ -227,14 +226,14 @@ class Rig:
         eventually(lambda: self.published() == count, TIMEOUT, f"{count} bindings are published")
 
     def published(self) -> int:
-        text = self.site.read("/bindings").body
+        text = self.registrar.read("/bindings").body
         return text.count(b'"state": "published"') + text.count(b'"state": "serving"')
 
     def connect(self, envoys: int) -> None:
         """So many Envoys; returns once they have everything."""
         for number in range(envoys):
             for kind, pollers in self.pollers.items():
-                pollers.append(Poller(self.site.api, f"envoy-{number}", kind))
+                pollers.append(Poller(self.registrar.api, f"envoy-{number}", kind))
                 pollers[-1].start()
                 pollers[-1].next(0)
 
@@ -251,7 +250,7 @@ class Rig:
     def all_acknowledged(self) -> bool:
         return all(
             envoy[kind]["current"]
-            for envoy in json.loads(self.site.read("/status").body)["envoys"]
+            for envoy in json.loads(self.registrar.read("/status").body)["envoys"]
             for kind in ("clusters", "listeners")
         )
 
@@ -283,11 +282,11 @@ def rig(artifact: Path) -> Iterator[Rig]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as directory:
-        site = Site(artifact, Path(directory))
+        registrar = LoopbackRegistrar(artifact, Path(directory))
         docker = Docker(f"{directory}/docker.sock")
-        with site.running("server") as process:
-            site.wait_until_healthy()
-            made = Rig(site, docker, process.pid)
+        with registrar.running() as process:
+            registrar.wait_until_healthy()
+            made = Rig(registrar, docker, process.pid)
             try:
                 yield made
             finally:

@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from typing import Any, ParamSpec
@@ -100,26 +100,6 @@ def make_lease(
     return Lease(
         id, id if pid is None else pid, binding or make_binding(), id if order is None else order, now
     )
-
-
-def make_container(
-    name: str = "web-1",
-    ips: tuple[str, ...] = ("172.17.0.2",),
-    ports: tuple[tuple[str, int], ...] = (("tcp", 8080),),
-    id: str = "0123456789abcdef",
-    labels: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """One element of Docker's ``GET /containers/json``."""
-    return {
-        "Id": id,
-        "Names": [f"/{name}"],
-        "Image": "shop/web:1",
-        "Labels": dict(labels or {}),
-        "Ports": [
-            {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": port, "Type": proto} for proto, port in ports
-        ],
-        "NetworkSettings": {"Networks": {f"net{i}": {"IPAddress": ip} for i, ip in enumerate(ips)}},
-    }
 
 
 def make_poll(version: str = "", node: str = "envoy-1", **more: Any) -> bytes:

@@ -141,3 +141,61 @@ def test_every_public_definition_says_what_it_is(file: Path) -> None:
 def test_a_file_can_be_read_in_one_go(file: Path) -> None:
     lines = file.read_text().count("\n")
     assert lines <= (TEST_LIMIT if "tests" in file.relative_to(ROOT).parts else LIMIT)
+
+
+# -- bench and tests ------------------------------------------------------------------------------------
+
+# What bench and each folder of tests may import of all that is here, beside its own; "tests" is the files at
+# its top.  What several need is in the harness, which knows nothing of shim and runs the built file only.
+HARNESS = {"tests.harness", "tests.conftest"}
+UNITS = {"shim", "tests.builders", *HARNESS}  # all that have no row: the tests of one of shim's rooms
+ROOMS = {
+    "bench": {"shim", "tests.harness"},
+    "tests.harness": set(),
+    "tests.demo": {"tests.harness"},
+    "tests.bench": {"bench"},
+    "tests.artifact": HARNESS,
+    "tests.commands": HARNESS,
+    "tests.docker": {"shim", *HARNESS},
+    "tests.examples": {"shim", *HARNESS},
+    "tests.soak": {"shim", *HARNESS},
+    "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive
+}
+OUTSIDE = sorted(file for top in ("bench", "tests") for file in (ROOT / top).rglob("*.py"))
+
+
+def outer_room(file: Path) -> str:
+    """ "bench", "tests" for the files at its top, or "tests." and the folder."""
+    top, *folders = file.relative_to(ROOT).parent.parts
+    return ".".join((top, *folders[:1])) if top == "tests" else top
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Every name that a file imports, in full also where it is imported relatively."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            yield from (".".join((*base, *filter(None, [node.module]), name.name)) for name in node.names)
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=name_of)
+def test_bench_and_tests_share_the_harness_and_little_else(file: Path) -> None:
+    here = outer_room(file)
+    # A folder's own files always; the files at the top of tests are not a folder's.
+    allowed = {here} if here != "tests" else set()
+    allowed |= ROOMS.get(here, UNITS)
+    for name in imported(file):
+        if name.split(".")[0] in ("shim", "tests", "bench"):
+            assert any(f"{name}.".startswith(f"{prefix}.") for prefix in allowed), name
+
+
+def test_every_row_is_of_a_room_that_is_there() -> None:
+    assert ROOMS.keys() <= {outer_room(file) for file in OUTSIDE}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "bench").rglob("*.py")), ids=name_of)
+def test_a_file_of_bench_can_be_read_in_one_go(file: Path) -> None:
+    assert file.read_text().count("\n") <= LIMIT

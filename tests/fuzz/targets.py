@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from shim.wire.words import MARK, NAME
-from tests.builders import make_binding, make_container, make_flags, make_poll
+from tests.builders import make_binding, make_flags, make_poll
 from tests.fuzz import machines, parsers, servers
+from tests.harness.fake_dockerd import make_container
 
 
 class Target(NamedTuple):

@@ -25,7 +25,7 @@ from shim.proxy.park import tcp_script
 from shim.proxy.start import AWAKE
 from tests.harness.clients import Address
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, refusal, start_proxy
-from tests.harness.stack import SHIV_ROOT
+from tests.harness.registrar import SHIV_ROOT
 from tests.harness.wait import eventually
 
 # moby's, 71 bytes.

@@ -18,8 +18,8 @@ from shim.proxy.park import udp_script
 from shim.registrar.wakeups import AGAIN, LATER, SOON, WakeUps, ports_waiting
 from shim.wire.words import LEASE_FD, NUDGE, PORT_FD, RELAY, WAKE_FD
 from tests.builders import in_trio
-from tests.commands.running import Site
 from tests.harness.proxy import Proxy, flags, free_port, start_proxy
+from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -228,10 +228,10 @@ def test_it_parks_again_when_its_clients_have_gone(short_sighted: Path, deaf_reg
 
 def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Path, tmp_path: Path) -> None:
     """One datagram at a time, at moments that fall before, into, and after its parking."""
-    site = Site(artifact, tmp_path)
-    with site.running("server"):
-        site.wait_until_healthy()
-        with published(short_sighted, str(site.socket)) as shim, udp_socket() as client:
+    registrar = LoopbackRegistrar(artifact, tmp_path)
+    with registrar.running():
+        registrar.wait_until_healthy()
+        with published(short_sighted, str(registrar.socket)) as shim, udp_socket() as client:
             for number in range(12):
                 assert shim.serves(client, b"%d" % number)
                 # 0.2 s until the flow ends and 0.1 until it parks; a pause, not a wait for anything.

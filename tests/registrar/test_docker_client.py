@@ -12,9 +12,19 @@ import trio
 from shim.core.leases.lease import Lease
 from shim.registrar import docker
 from shim.registrar.docker import Docker, client_for
-from tests.builders import QuietState, in_trio, make_binding, make_container, make_lease
+from tests.builders import QuietState, in_trio, make_binding, make_lease
 from tests.harness import fake_dockerd as fakes
-from tests.harness.fake_dockerd import OK, Behaviour, FakeDockerd, body, chunk, raw, start_event, then_hang
+from tests.harness.fake_dockerd import (
+    OK,
+    Behaviour,
+    FakeDockerd,
+    body,
+    chunk,
+    make_container,
+    raw,
+    start_event,
+    then_hang,
+)
 
 # httpx leaves its inner generators to the garbage collector wherever a body is not read to its end.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")

@@ -1,6 +1,6 @@
 """More connections than there is room for: who gets in, who is put out, and that all of it is bounded.
 
-The same with the real programs is in tests/docker/test_floods.py.
+The same with the real programs is in tests/docker/faults/test_floods.py.
 """
 
 import os

@@ -13,7 +13,8 @@ from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import MODES
 from shim.core.service import Service, unnamed_service
 from shim.core.text import NAME_LIMIT, printable, stat_name
-from tests.builders import make_backend, make_container
+from tests.builders import make_backend
+from tests.harness.fake_dockerd import make_container
 
 COMPOSE = {"com.docker.compose.service": "api", "com.docker.compose.project": "shop"}
 JSON = st.recursive(

@@ -1,4 +1,4 @@
-"""``bench/soak``: exit status 0 when nothing unexpected happened, 1 when something did."""
+"""``./build.sh soak``: exit status 0 when nothing unexpected happened, 1 when something did."""
 
 import argparse
 import json
@@ -6,16 +6,18 @@ import random
 import sys
 from pathlib import Path
 
-import bench.soaking
-from bench.soaking.journal import PROMISE
-from bench.soaking.report import make_report, text_of
-from bench.soaking.soak import Plan, soak
+import tests.soak
 from tests.harness.engines import ENGINES, ROOT
+from tests.soak.journal import PROMISE
+from tests.soak.report import make_report, text_of
+from tests.soak.soak import Plan, soak
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        "bench/soak", description=bench.soaking.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "./build.sh soak",
+        description=tests.soak.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--engine", choices=ENGINES, default="28")

@@ -4,9 +4,9 @@ import platform
 from collections import Counter, defaultdict
 from typing import Any
 
-from bench.soaking.journal import UNEXPECTED, WRONG, Miss
-from bench.soaking.slot import EXCUSED
-from bench.soaking.soak import Run
+from tests.soak.journal import UNEXPECTED, WRONG, Miss
+from tests.soak.slot import EXCUSED
+from tests.soak.soak import Run
 
 SLOWEST = 10
 SHOWN = 40  # of what was unexpected, one line each

@@ -7,9 +7,9 @@ who answered.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from bench.soaking.journal import Endpoint
 from tests.harness.docker import IMAGE, container_python, python_container_args
 from tests.harness.host import Host
+from tests.soak.journal import Endpoint
 
 # On one TCP and UDP port: says the word to whoever connects, and before what a datagram says.
 BOTH = """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
-from bench.soaking.slot import Now, Slot
+from tests.soak.slot import Now, Slot
 
 # How often each is drawn of a container that runs, and of one that was stopped.
 RUNNING = {"restart": 4, "stop": 3, "kill": 2, "crash": 2, "remove": 3, "recreate": 4, "pause": 1}

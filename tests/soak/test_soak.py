@@ -1,4 +1,4 @@
-"""A short soak on both engines at once; `bench/soak` is the same for as long as one likes."""
+"""A short soak on both engines at once; `./build.sh soak` is the same for as long as one likes."""
 
 import json
 import subprocess
@@ -61,7 +61,7 @@ def reports(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 def start(engine: str, artifact: Path, folder: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "bench.soaking", "--engine", engine, "--minutes", str(MINUTES)]
+    command = [sys.executable, "-m", "tests.soak", "--engine", engine, "--minutes", str(MINUTES)]
     options = [
         "--seed",
         str(SEED),

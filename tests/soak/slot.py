@@ -11,10 +11,10 @@ from typing import Any
 
 import trio
 
-from bench.soaking.clients import Clients, UdpClient, ask_tcp
-from bench.soaking.journal import CONTAINER, Endpoint, Journal
-from bench.soaking.specs import Spec, endpoints_of
 from tests.harness.docker import Dockerd
+from tests.soak.clients import Clients, UdpClient, ask_tcp
+from tests.soak.journal import CONTAINER, Endpoint, Journal
+from tests.soak.specs import Spec, endpoints_of
 
 # A container that does not answer on its own address by then (seconds) is not our fault, but ends the soak.
 READY_TIMEOUT = 20.0

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import trio
 
-from bench.soaking.clients import Clients
-from bench.soaking.ending import Ending
-from bench.soaking.faults import Faults
-from bench.soaking.journal import Journal
-from bench.soaking.lanes import Lane
-from bench.soaking.leaks import Usage, envoy_holds, usage
-from bench.soaking.slot import Slot
-from bench.soaking.specs import SPECS
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
+from tests.soak.clients import Clients
+from tests.soak.ending import Ending
+from tests.soak.faults import Faults
+from tests.soak.journal import Journal
+from tests.soak.lanes import Lane
+from tests.soak.leaks import Usage, envoy_holds, usage
+from tests.soak.slot import Slot
+from tests.soak.specs import SPECS
 
 LANES = 2
 # The registrar stays the same process in the last part of the soak, to see what it keeps.

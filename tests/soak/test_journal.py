@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.soaking.journal import (
+from tests.soak.journal import (
     CONTAINER,
     DOCKERD,
     ENVOY,

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 
 import trio
 
-from bench.soaking.journal import DOCKERD, ENVOY, SHIM, Endpoint, Journal
-from bench.soaking.lanes import Bag
-from bench.soaking.slot import Now, Slot
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
+from tests.soak.journal import DOCKERD, ENVOY, SHIM, Endpoint, Journal
+from tests.soak.lanes import Bag
+from tests.soak.slot import Now, Slot
 
 # How often each is drawn; in the last part of the soak only those after which the registrar is the same one,
 # so that its memory can be compared.

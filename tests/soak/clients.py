@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import trio
 
-from bench.soaking.journal import Endpoint, Journal, Miss, Outage
+from tests.soak.journal import Endpoint, Journal, Miss, Outage
 
 # Seconds between two questions: when all is well, after a failure, and where nobody is to answer.
 PACE, PACE_FAILED, PACE_VACANT = 0.25, 0.05, 0.5

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from bench.soaking.specs import flatten
 from shim.core.binding import Address, Backend, Binding
 from tests.harness.stack import Stack
+from tests.soak.specs import flatten
 
 
 def docker_view(stack: Stack) -> set[str]:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.soaking.leaks import Usage, shims, usage, zombies
-from bench.soaking.views import differences, envoy_clusters, envoy_view, proxies_view
 from tests.harness.stack import Stack
+from tests.soak.leaks import Usage, shims, usage, zombies
+from tests.soak.views import differences, envoy_clusters, envoy_view, proxies_view
 
 # What may still be under way is given so long (seconds).
 SETTLE = 15.0

@@ -18,7 +18,8 @@ from shim.registrar import http_server, registration
 from tests.harness import flooder
 from tests.harness.host import Host
 from tests.harness.proxy import flags, start_proxy
-from tests.harness.stack import API_PORT, Registrar, Stack
+from tests.harness.registrar import API_PORT, HostRegistrar
+from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
@@ -82,7 +83,7 @@ def publish(stack: Stack, port: int) -> Times:
 def check_status(stack: Stack) -> float:
     """How long `status` takes to say that all is well."""
     begun = time.monotonic()
-    done = stack.registrar.command("status", "--config", str(stack.registrar.config), check=False)
+    done = stack.registrar.command("status", check=False)
     assert done.returncode == 0, done
     return time.monotonic() - begun
 
@@ -129,7 +130,7 @@ def test_a_shim_that_finds_the_queue_full_is_found_when_docker_names_its_port(st
 
 def test_a_shim_that_finds_the_queue_full_is_found_without_docker(artifact: Path) -> None:
     with Host() as host, ExitStack() as clean:
-        registrar = Registrar(host, artifact, f"unix://{host.dir}/none", {})
+        registrar = HostRegistrar(host, artifact, f"unix://{host.dir}/none", {})
         registrar.start()
         env = {**os.environ, "SHIM_SOCKET": str(registrar.socket)}
         os.kill(registrar.pid, signal.SIGSTOP)

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 
 from tests.harness.engines import Engine
 from tests.harness.netns import run
-from tests.harness.stack import Registrar, Stack
+from tests.harness.registrar import HostRegistrar
+from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
@@ -139,16 +139,9 @@ def test_a_registrar_with_no_room_for_its_socket_says_so_and_docker_run_works(
     """The port is served once there is room."""
     registrar = stack.registrar
     assert registrar.end() == 0
-    other = Registrar(stack.host, registrar.artifact, stack.dockerd.docker_host, {})
+    other = HostRegistrar(stack.host, registrar.artifact, stack.dockerd.docker_host, {})
     other.env["SHIM_SOCKET"] = str(full / "registrar.sock")
-    stopped = subprocess.run(
-        stack.host.argv(other.artifact, "server", "--config", other.config),
-        env=other.env,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    stopped = other.command("server", check=False)
     assert stopped.returncode == 1
     assert "No space left on device" in stopped.stderr and "Traceback" not in stopped.stderr
     stack.dockerd.run_http("early", "-p", "8080:80", name="early")
