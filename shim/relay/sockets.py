@@ -3,6 +3,7 @@
 import errno
 import socket
 
+from shim.core.binding import Backend
 from shim.relay.envelope import SOL_UDP, UDP_SEGMENT, Layout
 
 HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
@@ -31,6 +32,22 @@ PASSING = frozenset(
         errno.EPERM,
     )
 )
+
+NO_PORT = errno.EAGAIN  # what connecting fails with where all ephemeral ports are taken
+# The same, and where there is no file left: to end another flow would help.
+NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, NO_PORT))
+
+
+def connected(family: socket.AddressFamily, address: Backend) -> socket.socket:
+    """A flow's socket.  Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        enlarge(sock, FLOW_BUFFER)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def prepare(sock: socket.socket, layout: Layout) -> None:
