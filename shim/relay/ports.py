@@ -56,6 +56,7 @@ class Ports:
             self.close()
 
     def close(self) -> None:
+        """Look no more."""
         while self._counts:
             os.close(self._counts.pop()[0])
 
