@@ -54,6 +54,9 @@ class Config(NamedTuple):
     trusted_hops: int = 0
     tracing: Collector | None = None
     envoy_admin: Endpoint = Endpoint("127.0.0.1", 9901)
+    envoy_user: str | int = "auto"
+    max_header_kb: int = 256
+    envoy_heap_mb: int = 4096
     log_level: str = "info"
 
 
@@ -143,6 +146,15 @@ def _choice(*choices: str) -> Callable[[object], str]:
         return str(value)
 
     return parse
+
+
+def _user(value: object) -> str | int:
+    """A user's name, which may be one that the host does not know yet, or number."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < (1 << 32) - 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?", value):
+        return value
+    raise ValueError("must be a user's name or number")
 
 
 def _number(low: float, high: float, kind: type = float) -> Callable[[object], Any]:
@@ -249,6 +261,9 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "trusted_hops": _number(0, 100, int),
     "tracing": _tracing,
     "envoy_admin": host_and_port,
+    "envoy_user": _user,
+    "max_header_kb": _number(8, 8192, int),
+    "envoy_heap_mb": _number(128, 1 << 20, int),
     "log_level": _choice("debug", "info", "warning", "error"),
 }
 _VARIABLES = {"SHIM_SOCKET": "socket", "SHIM_API_ADDR": "api_address", "DOCKER_HOST": "docker_host"}

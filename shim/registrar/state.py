@@ -19,6 +19,7 @@ from shim.processes import Shim, find_shims, open_line, origin_of, start_time_of
 from shim.registrar.farewells import Farewells
 from shim.registrar.line import Lines
 from shim.registrar.naps import Naps
+from shim.registrar.order import Order
 from shim.registrar.orphans import Orphans
 
 log = logging.getLogger("envoy-docker-shim")
@@ -45,6 +46,7 @@ class State:
         self.lines = Lines(self._on_release, self._on_orphan, self._on_end, self._on_parked, self.touch)
         self.naps = Naps(self.lines.say)
         self._farewells = Farewells(self.registry, self.lines, clock)
+        self.order = Order(self.registry)
         self.changed = trio.Event()
         # ... and those of a resource type, for the Envoys that wait for it.
         self.pushed = {"clusters": trio.Event(), "listeners": trio.Event()}
@@ -183,7 +185,9 @@ class State:
         """After our start an Envoy may have what our predecessor gave it, until it took what we give."""
         if self.now() - self.started_at >= ENVOY_PATIENCE:
             return True
-        return len(self.sessions) > 0 and self.sessions.processed()[1] >= self.registry.listeners.sequence
+        return (
+            bool(self.sessions.trusted()) and self.sessions.processed()[1] >= self.registry.listeners.sequence
+        )
 
     def search_again(self, then: Callable[[], None]) -> None:
         """Docker names a port that no lease is for: a shim may have come while nobody listened."""
@@ -222,16 +226,16 @@ class State:
 
     # -- Envoys ----------------------------------------------------------------------------------
 
-    def poll(self, node: str, admin: str, connection: int) -> Session:
-        known = {session.node for session in self.sessions}
-        session = self.sessions.poll(node, admin, connection, self.now())
-        if node not in known:
+    def poll(self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True) -> Session:
+        before = len(self.sessions)
+        session = self.sessions.poll(node, admin, connection, self.now(), user, trusted)
+        if trusted and len(self.sessions) > before:
             log.info("Envoy %s connected", node)
         return session
 
     def connection_closed(self, connection: int) -> None:
         if self.sessions.closed(connection):
-            log.info("an Envoy disconnected; %d left", len(self.sessions))
+            log.info("an Envoy disconnected; %d left", len(self.sessions.trusted()))
             self.touch()
 
     def touch(self) -> None:
