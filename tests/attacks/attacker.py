@@ -49,8 +49,8 @@ def post(kind: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def question(version: str = "", **more: Any) -> bytes:
-    return json.dumps({"version_info": version, "node": SETTINGS["node"], **more}).encode()
+def question(version: str, node: Any, **more: Any) -> bytes:
+    return json.dumps({"version_info": version, "node": node, **more}).encode()
 
 
 async def pose(peer: Peer) -> None:
@@ -58,7 +58,7 @@ async def pose(peer: Peer) -> None:
     kind = ("listeners", "clusters")[peer.number // 2 % 2]
     version = ""
     while True:
-        await peer.send(post(kind, question(version)))
+        await peer.send(post(kind, question(version, SETTINGS["node"])))
         body = await peer.answer()
         if body and peer.number % 2:
             version = json.loads(body).get("version_info", "")
@@ -66,10 +66,10 @@ async def pose(peer: Peer) -> None:
 
 async def agree(peer: Peer) -> None:
     """An Envoy that nobody knows, with the longest name there is, agrees with all it gets."""
-    SETTINGS["node"] = {"id": f"{next(numbers):06d}" + "\U0001f600" * 90}
+    node = {"id": f"{next(numbers):06d}" + "\U0001f600" * 90}
     version = ""
     while True:
-        await peer.send(post("listeners", question(version)))
+        await peer.send(post("listeners", question(version, node)))
         version = json.loads(await peer.answer() or b"{}").get("version_info", version)
 
 
@@ -114,11 +114,11 @@ async def pipeline(peer: Peer) -> None:
 
 async def names(peer: Peer) -> None:
     """A held poll that names as many resources as there is room for."""
-    SETTINGS["node"] = {"id": f"made-up-{next(numbers)}"}
+    node = {"id": f"made-up-{next(numbers)}"}
+    wanted = [f"{number:x}" for number in range(31_000)]
     version = ""
     while True:
-        wanted = [f"{number:x}" for number in range(35_000)]
-        await peer.send(post("listeners", question(version, resource_names=wanted)))
+        await peer.send(post("listeners", question(version, node, resource_names=wanted)))
         version = json.loads(await peer.answer() or b"{}").get("version_info", version)
 
 
