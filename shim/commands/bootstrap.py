@@ -29,6 +29,8 @@ def document(config: Config, node_id: str, node_cluster: str) -> dict[str, Any]:
         api.path or (api.host, api.port),
         (config.envoy_admin.host, config.envoy_admin.port),
         collector,
+        max_header_kb=config.max_header_kb,
+        heap_mb=config.envoy_heap_mb,
     )
 
 
