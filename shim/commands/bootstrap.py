@@ -17,7 +17,15 @@ HEADER = f"""\
 
 def text(config: Config, node_id: str, node_cluster: str) -> str:
     """The bootstrap for this configuration, as YAML with a comment in front."""
-    document = bootstrap(node_id, node_cluster, config.api_address, config.envoy_admin, config.tracing)
+    document = bootstrap(
+        node_id,
+        node_cluster,
+        config.api_address,
+        config.envoy_admin,
+        config.tracing,
+        max_header_kb=config.max_header_kb,
+        heap_mb=config.envoy_heap_mb,
+    )
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=110)
 
 

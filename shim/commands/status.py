@@ -35,9 +35,15 @@ def problems(report: dict[str, Any]) -> list[str]:
     found = []
     if not report["docker"]["reachable"]:
         found.append(f"Docker is not reachable: {report['docker'].get('error') or 'not tried yet'}")
-    if not report["envoys"]:
+    envoys = [envoy for envoy in report["envoys"] if envoy["trusted"]]
+    if not envoys:
         found.append("no Envoy is connected: published TCP ports are not served")
-    for envoy in report["envoys"]:
+        for envoy in report["envoys"]:
+            found.append(
+                f"user {envoy['user']} asks as Envoy {envoy['node']}, and does not count: if it is yours,"
+                f" set envoy_user: {envoy['user']}"
+            )
+    for envoy in envoys:
         if envoy["refuses"] and not envoy["rejected"]:
             found.append(f"Envoy {envoy['node']} refuses its configuration; see its log")
     for binding in report["bindings"]:
@@ -62,6 +68,8 @@ def table(report: dict[str, Any]) -> str:
     docker = "reachable" if report["docker"]["reachable"] else "NOT reachable"
     lines.append(f"registrar {report['version']}, up since {report['since']}; Docker {docker}")
     for envoy in report["envoys"]:
+        if not envoy["trusted"]:
+            continue
         lines.append(f"Envoy {envoy['node']}, connected since {envoy['since']}: {_acknowledged(envoy)}")
     for problem in report["problems"]:
         lines.append(f"! {problem}")

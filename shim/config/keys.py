@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from shim.config import values
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
 from shim.core.envoy.modes import DEFAULT_MODE, MODES, Mode
 from shim.core.envoy.tracing import Collector
 from shim.wire.words import DEFAULT_SOCKET, SOCKET_VARIABLE
@@ -90,6 +91,19 @@ class Config:
         values.host_and_port,
         Endpoint("127.0.0.1", 9901),
         "Envoy's admin, for `bootstrap`, and where the registrar asks why Envoy refused a port",
+    )
+    envoy_user: str | int = _key(
+        values.user,
+        "auto",
+        "whose Envoys count, a user's name or number; `auto`: see [Security](security.md#whose-envoys-count)",
+    )
+    max_header_kb: int = _key(
+        values.number(8, 8192, int), MAX_HEADER_KB, "the largest head of a request or an answer, in kB"
+    )
+    envoy_heap_mb: int = _key(
+        values.number(128, 1 << 20, int),
+        HEAP_MB,
+        "what Envoy may have of memory before it turns work away, in MB",
     )
     log_level: str = _key(
         values.choice("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning` or `error`"

@@ -41,6 +41,15 @@ def choice(*choices: str) -> Callable[[object], str]:
     return parse
 
 
+def user(value: object) -> str | int:
+    """A user's name, which may be one that the host does not know yet, or number."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < (1 << 32) - 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?", value):
+        return value
+    raise ValueError("must be a user's name or number")
+
+
 def number(low: float, high: float, kind: type = float) -> Callable[[object], Any]:
     """A number of this kind, ``low`` and ``high`` included."""
 

@@ -6,9 +6,9 @@ NAME_LIMIT = 96
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
-def printable(text: str) -> str:
-    """``text`` as one line of printable characters, cut to NAME_LIMIT."""
-    return "".join(c if c.isprintable() else " " for c in text[: 4 * NAME_LIMIT]).strip()[:NAME_LIMIT].strip()
+def printable(text: str, limit: int = NAME_LIMIT) -> str:
+    """``text`` as one line of printable characters, cut to ``limit``."""
+    return "".join(c if c.isprintable() else " " for c in text[: 4 * limit]).strip()[:limit].strip()
 
 
 def stat_name(text: str) -> str:

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import trio
 
+from shim.core.endpoint import Endpoint
+
 # <linux/sock_diag.h>, <linux/inet_diag.h>
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -51,6 +53,22 @@ def user_of(stream: trio.abc.Stream) -> int:
         if sock.family == socket.AF_UNIX:
             return credentials_of(sock).uid
         return _owner(sock.family, sock.getpeername(), sock.getsockname())
+    except (OSError, ValueError, struct.error):
+        return UNKNOWN
+
+
+def owner_of_listener(endpoint: Endpoint) -> int:
+    """The user who listens there on this host, or UNKNOWN: nobody does, or it is no address of ours."""
+    try:
+        if endpoint.path:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.setblocking(False)
+                sock.connect(endpoint.path)
+                credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+                return int(struct.unpack("3i", credentials)[1])
+        family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+        nowhere = ("::" if ":" in endpoint.host else "0.0.0.0", 0)
+        return _owner(family, (endpoint.host, endpoint.port), nowhere)
     except (OSError, ValueError, struct.error):
         return UNKNOWN
 

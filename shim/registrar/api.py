@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import logging
+from collections.abc import Callable
 
 import trio
 
@@ -20,13 +21,20 @@ log = logging.getLogger("envoy-docker-shim")
 DISCOVERY = "/v3/discovery:"
 # How long an Envoy that has no configuration waits for one that is not known yet (seconds).
 FRESH_TIMEOUT = 10.0
+# How often (seconds) it is said that somebody poses as an Envoy, or that `envoy_user` is wrong.
+COMPLAINT_PAUSE = 60.0
 
 
 class Api:
-    """The answers to every request; ``handle`` is the HTTP server's handler."""
+    """The answers to every request; ``handle`` is the HTTP server's handler.
 
-    def __init__(self, state: State) -> None:
+    ``trusts`` says whether a user's Envoys count.
+    """
+
+    def __init__(self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0) -> None:
         self._state = state
+        self._trusts = trusts
+        self._complain_at = state.now()  # of Envoys that do not count, from then on
         self._hold_limits = HoldLimits()
         self._reader = RequestReader()
         self._nacks: trio.MemorySendChannel[Session] | None = None
@@ -75,13 +83,30 @@ class Api:
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )
         try:
-            asked = self._reader.read(request.body)
+            asked = self._reader.read(bytes(request.body))
         except ValueError as error:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
             return self._endpoints(asked.names)
-        session = self._state.poll(asked.node, asked.admin, request.connection)
+        # A poll is held for long: without what nobody asks for any more.
+        asked = asked._replace(names=frozenset())
+        if isinstance(request.body, bytearray):
+            request.body.clear()
+        trusted = self._trusts(request.user)
+        session = self._state.poll(asked.node, asked.admin, request.connection, request.user, trusted)
+        if not trusted:
+            self._complain_of(session)
         return await self._poll(kind, asked.version, session)
+
+    def _complain_of(self, session: Session) -> None:
+        if self._state.now() >= self._complain_at:
+            self._complain_at = self._state.now() + COMPLAINT_PAUSE
+            log.warning(
+                "user %d asks for Envoy's configuration, as %s: no port waits for that user's Envoy"
+                " (envoy_user says whose counts)",
+                session.user,
+                session.node,
+            )
 
     async def _poll(self, kind: str, version: str, session: Session) -> Response:
         state = self._state
@@ -92,16 +117,18 @@ class Api:
             return Response(304)
         was_nacked, processed = subscription.nacked, subscription.processed_sequence
         subscription.request(version, resources.version, resources.sequence, state.now())
-        if kind == "listeners":
+        if kind == "listeners" and session.trusted:
             self._judge(session, was_nacked)
         began = state.now()
-        end = began + self._hold_limits.of(session.node, began)
+        envoy = session.user, session.node
+        end = began + self._hold_limits.of(envoy, began)
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if subscription.processed_sequence != processed:
                 # Others may wait for just that.
                 processed = subscription.processed_sequence
-                state.touch()
+                if session.trusted:
+                    state.touch()
                 continue
             if not isinstance(decision, Hold):
                 subscription.served(decision.version, resources.sequence)
@@ -114,7 +141,8 @@ class Api:
                 with trio.move_on_after(max(0.0, until - state.now())) as wait:
                     await state.pushed[kind].wait()
             except trio.Cancelled:
-                self._hold_limits.gave_up(session.node, state.now() - began, state.now())
+                if session.trusted:
+                    self._hold_limits.gave_up(envoy, state.now() - began, state.now())
                 raise
             if wait.cancelled_caught and until >= end:
                 return Response(304)
@@ -143,11 +171,11 @@ class Api:
         """The endpoints of the clusters that are named, for an Envoy that is set up to ask (EDS)."""
         registry = self._state.registry
         found = registry.backends()
-        resources = [
+        resources = (
             cluster_load_assignment(name, backend.ip, backend.port)
             for name, backend in found.items()
             if not wanted or name in wanted
-        ]
+        )
         return _json({"version_info": registry.clusters.version, "resources": resources})
 
 
@@ -162,7 +190,7 @@ def _local_name(host: str) -> bool:
 
 
 def _json(document: object) -> Response:
-    return Response(200, as_json(document) + b"\n")
+    return Response(200, as_json(document))
 
 
 def _error(status: int, text: str) -> Response:

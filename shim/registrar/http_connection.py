@@ -11,8 +11,17 @@ from typing import NamedTuple, Protocol
 import h11
 import trio
 
+from shim.registrar.turns import Turns
+
 # Envoy 1.40's own poll is 77 kB, nearly all of it the list of its extensions.
 BODY_LIMIT = 1 << 18
+# A body may come in as many pieces: each costs as much as a request.
+PIECES_LIMIT = 1024
+# What is done in one turn: as many events of a request, or this long (seconds) with an answer.
+EVENTS_A_TURN = 64
+ANSWERING_A_TURN = 0.002
+# What a request or an answer of unknown length counts for in memory.
+PART = 1 << 17
 # A request's head and body must be in within this (seconds) of its first byte.
 REQUEST_TIMEOUT = 10.0
 # A kept-alive connection may be silent this long (seconds): Envoy keeps its own between polls.
@@ -21,13 +30,17 @@ WRITE_TIMEOUT = 30.0
 
 
 class Request(NamedTuple):
-    """``connection`` tells connections apart for as long as the server runs."""
+    """``connection`` tells connections apart for as long as the server runs; ``user`` is the peer's.
+
+    A body may be emptied by whoever has read it.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
     connection: int
+    user: int = 0
 
 
 class Parts(Protocol):
@@ -38,10 +51,10 @@ class Parts(Protocol):
 
 
 class Response(NamedTuple):
-    """``status``: HTTP's.  With 304 there is no body, whatever ``body`` is."""
+    """``status``: HTTP's.  A body whose length nobody knows yet is an iterator of its parts; 304 has none."""
 
     status: int
-    body: bytes | Parts = b""
+    body: bytes | Parts | Iterator[bytes] = b""
     content_type: str = "application/json"
 
 
@@ -58,12 +71,17 @@ class Connection:
         user: int,
         handler: Handler,
         before_answer: Callable[[], None],
+        turns: Turns,
+        share_of: Callable[[int], int],
     ) -> None:
         self._stream = stream
         self.identity = identity
         self.user = user
         self._handler = handler
         self._before_answer = before_answer
+        self._turns = turns
+        self._share_of = share_of
+        self.share = share_of(user)
         self._h11 = h11.Connection(h11.SERVER)
         self.scope = trio.CancelScope()
         self._body_wanted = True  # not by HEAD
@@ -99,11 +117,15 @@ class Connection:
         """The next request, or None when the client is done."""
         head: h11.Request | None = None
         body = bytearray()
+        events = pieces = 0
         self._body_wanted = True
         begun = bool(self._h11.trailing_data[0])
         deadline = trio.current_time() + (REQUEST_TIMEOUT if begun else IDLE_TIMEOUT)
         while True:
             event = self._h11.next_event()
+            events += 1
+            if events % EVENTS_A_TURN == 0:
+                await self._turns.take(self.share)
             if event is h11.NEED_DATA:
                 if self._h11.they_are_waiting_for_100_continue:
                     await self._write(h11.InformationalResponse(status_code=100, headers=[]))
@@ -112,21 +134,26 @@ class Connection:
                 if not begun:
                     begun = True
                     deadline = trio.current_time() + REQUEST_TIMEOUT
+                await self._turns.take(self.share)
                 self._h11.receive_data(bytes(data))
             elif isinstance(event, h11.Request):
                 head = event
+                self.share = self._share_of(self.user)
                 self._body_wanted = head.method != b"HEAD"
                 if head.method == b"CONNECT":
                     # An answer of 200 to that would end HTTP on this connection.
                     raise h11.RemoteProtocolError("there are no tunnels here", 405)
             elif isinstance(event, h11.Data):
                 body += event.data
+                pieces += 1
                 if len(body) > BODY_LIMIT:
                     raise h11.RemoteProtocolError(f"body of more than {BODY_LIMIT} bytes", 413)
+                if pieces > PIECES_LIMIT:
+                    raise h11.RemoteProtocolError(f"body of more than {PIECES_LIMIT} pieces", 413)
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in head.headers}
                 method, target = head.method.decode("latin-1"), head.target.decode("latin-1")
-                return Request(method, target, headers, bytes(body), self.identity)
+                return Request(method, target, headers, body, self.identity, self.user)
             else:  # ConnectionClosed, PAUSED
                 return None
 
@@ -136,6 +163,9 @@ class Connection:
         async with trio.open_nursery() as nursery:
 
             async def watch() -> None:
+                if self._h11.trailing_data[0]:
+                    # The next request is here already, and nothing is read beyond it.
+                    return
                 try:
                     early = await self._stream.receive_some(65536)
                 except trio.BrokenResourceError:
@@ -146,25 +176,34 @@ class Connection:
                     nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
+            await self._turns.take(self.share)
             response = await self._handler(request)
             nursery.cancel_scope.cancel()
         return response
 
     async def _send(self, response: Response) -> None:
-        headers = [("content-type", response.content_type), ("content-length", str(len(response.body)))]
+        body = response.body
+        length = None if isinstance(body, Iterator) else len(body)
+        headers = [("content-type", response.content_type)]
+        if length is not None:
+            headers.append(("content-length", str(length)))
         if response.status == 304:
             headers = []
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         self.since = trio.current_time()
-        self.writing = len(response.body)
+        self.writing = PART if length is None else length
         self._before_answer()
-        parts = [response.body] if isinstance(response.body, bytes) else response.body
+        parts = [body] if isinstance(body, bytes) else body
+        until = trio.current_time() + ANSWERING_A_TURN
         unsent: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
         if self._body_wanted and response.status != 304:
             for part in parts:
                 await self._write(*unsent, h11.Data(data=part))
                 unsent = []
+                if trio.current_time() >= until:
+                    await self._turns.take(self.share)
+                    until = trio.current_time() + ANSWERING_A_TURN
         await self._write(*unsent, h11.EndOfMessage())
         self.writing = 0
 

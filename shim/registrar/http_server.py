@@ -1,23 +1,26 @@
 """The HTTP server of the registrar: who may connect, and who has to go.
 
-Any local user may connect.  So what there is of connections and of memory is shared out by user: who comes
-when all is taken gets a place, and it is taken from the user who has most.
+Any local user may connect.  So what there is of connections, of memory and of time is shared out by user
+(see shares.py and turns.py): who comes when all is taken gets a place, and it is taken from the user who has
+most.  Trusted users' connections (Envoy's, root's) are counted by themselves: no other can take their place.
 """
 
 import itertools
 import logging
 import socket
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import h11
 import trio
 
-from shim.registrar.http_connection import Connection, Handler, Request, Response
+from shim.registrar.http_connection import Connection, Handler
+from shim.registrar.shares import least_worth, share_of, slowest
+from shim.registrar.turns import TRUSTED, Turns
 
 log = logging.getLogger("envoy-docker-shim")
 
-# An Envoy has two.  Times http_connection.BODY_LIMIT: what requests can take of memory.
+# Of trusted users, and of all others.  An Envoy has two.  Times http_connection.BODY_LIMIT: what requests
+# can take of memory.
 CONNECTION_LIMIT = 128
 # Those are there for a moment before they are counted.
 ACCEPTED_AT_ONCE = 32
@@ -30,7 +33,8 @@ COMPLAINT_PAUSE = 10.0
 class HttpServer:
     """``handler`` answers; ``on_close(connection)`` hears of every connection that ended.
 
-    ``user_of`` tells whose a connection is.
+    ``user_of`` tells whose a connection is, and ``trusts`` whether that user is one whose work everybody
+    waits for.
     """
 
     def __init__(
@@ -38,13 +42,16 @@ class HttpServer:
         handler: Handler,
         on_close: Callable[[int], None],
         user_of: Callable[[trio.abc.Stream], int] = lambda stream: 0,
+        trusts: Callable[[int], bool] = lambda user: False,
     ) -> None:
         self._handler = handler
         self._on_close = on_close
         self._user_of = user_of
         self._ids = itertools.count(1)
         self._connections: set[Connection] = set()
-        self._turn = trio.Lock()
+        self._trusts = trusts
+        # However much there is to be answered, what else the process has to do is done in between.
+        self._turns = Turns()
         self._complain_at = 0.0
 
     async def serve(self, sock: socket.socket) -> None:
@@ -70,9 +77,18 @@ class HttpServer:
     async def attend(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Serve one connection until it ends; never raises for what the client does."""
         identity = next(self._ids)
-        connection = Connection(stream, identity, self._user_of(stream), self._handle, self._share_memory)
-        if len(self._connections) >= CONNECTION_LIMIT:
-            self._end(least_worth(self._connections), f"more than {CONNECTION_LIMIT} connections")
+        connection = Connection(
+            stream,
+            identity,
+            self._user_of(stream),
+            self._handler,
+            self._share_memory,
+            self._turns,
+            self._share_of,
+        )
+        if not self._make_place_for(connection):
+            await trio.aclose_forcefully(stream)
+            return
         self._connections.add(connection)
         try:
             async with stream:
@@ -86,12 +102,18 @@ class HttpServer:
             self._connections.discard(connection)
             self._on_close(identity)
 
-    async def _handle(self, request: Request) -> Response:
-        # One at a time until it first waits: however many there are, what else the process has to do is
-        # done between any two.
-        async with self._turn:
-            pass
-        return await self._handler(request)
+    def _share_of(self, user: int) -> int:
+        return share_of(user, self._trusts(user))
+
+    def _make_place_for(self, newcomer: Connection) -> bool:
+        """Says whether it may stay."""
+        trusted = newcomer.share == TRUSTED
+        rivals = [connection for connection in self._connections if (connection.share == TRUSTED) == trusted]
+        if len(rivals) < CONNECTION_LIMIT:
+            return True
+        ended = least_worth(rivals, newcomer.share)
+        self._end(ended or newcomer, f"more than {CONNECTION_LIMIT} connections")
+        return ended is not None
 
     def _share_memory(self) -> None:
         """An answer is about to be written."""
@@ -108,29 +130,3 @@ class HttpServer:
         if trio.current_time() >= self._complain_at:
             self._complain_at = trio.current_time() + COMPLAINT_PAUSE
             log.warning("API: %s: some of user %d's are ended", reason, connection.user)
-
-
-def least_worth(connections: Collection[Connection]) -> Connection:
-    """Which one a newcomer takes the place of.
-
-    Of the user who has most: one that has asked nothing yet, the oldest first; else one that asks nothing
-    now, the longest silent first; else the youngest, as it is no Envoy that has been there for long.
-    """
-    users = Counter(connection.user for connection in connections)
-    most = max(users.values())
-
-    def worth(connection: Connection) -> tuple[int, float, int]:
-        if connection.working:
-            return 2, 0, -connection.identity
-        return int(connection.served), connection.since, connection.identity
-
-    return min((c for c in connections if users[c.user] == most), key=worth)
-
-
-def slowest(writing: Collection[Connection]) -> Connection:
-    """Of those who take an answer: of the user for whom most is held, the one who has been at it longest."""
-    users: Counter[int] = Counter()
-    for connection in writing:
-        users[connection.user] += connection.writing
-    most = max(users.values())
-    return min((c for c in writing if users[c.user] == most), key=lambda c: (c.since, c.identity))

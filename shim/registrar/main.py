@@ -25,6 +25,7 @@ from shim.registrar.http_server import HttpServer
 from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
 from shim.registrar.state import State
+from shim.registrar.trust import EnvoyUsers
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -85,7 +86,7 @@ async def serve(config: Config) -> None:
             nursery.start_soon(state.keep_time)
             nursery.start_soon(state.shims.wakeups.run)
             nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
-            nursery.start_soon(_serve_api, api_socket, state, str(config.envoy_admin))
+            nursery.start_soon(_serve_api, api_socket, state, config)
             nursery.start_soon(_follow_docker, config.docker_host, state)
             log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
             notify("READY=1")
@@ -134,14 +135,16 @@ def listen_api(endpoint: Endpoint) -> socket.socket:
     return sock
 
 
-async def _serve_api(sock: socket.socket, state: State, default_admin: str) -> None:
-    api = Api(state)
-    server = HttpServer(api.handle, state.connection_closed, user_of)
+async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
+    envoys = EnvoyUsers(config.envoy_user, config.envoy_admin)
+    api = Api(state, envoys.trusts)
+    server = HttpServer(api.handle, state.connection_closed, user_of, envoys.trusts)
     send, receive = trio.open_memory_channel(16)
     api.report_nacks_to(send)
     with sock:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(inspect_nacks, receive, state, default_admin)
+            nursery.start_soon(envoys.run)
+            nursery.start_soon(inspect_nacks, receive, state, str(config.envoy_admin))
             nursery.start_soon(server.serve, sock)
 
 

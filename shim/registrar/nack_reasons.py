@@ -1,4 +1,8 @@
-"""Asks an Envoy's admin interface why it refused listeners: REST discovery itself does not say."""
+"""Asks an Envoy's admin interface why it refused listeners: REST discovery itself does not say.
+
+Only of an Envoy that counts (see trust.py), and only where its own user listens: at the address that it says,
+or at the one of the configuration.  What it answers is no more believed than what any other program says.
+"""
 
 import ipaddress
 import json
@@ -6,70 +10,88 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
 import trio
 
 from shim.config.values import host_and_port
 from shim.core.discovery.sessions import Session
+from shim.core.endpoint import Endpoint
+from shim.core.text import printable
+from shim.host.peer_credentials import owner_of_listener
+from shim.registrar.page import read_page
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
 
 DUMP_PATH = "/config_dump?resource=dynamic_listeners"
-TIMEOUT = 2.0
-# A thousand listeners' dump is some megabytes; what is much more is not one.
-SIZE_LIMIT = 64 << 20
-FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError)
+# Names and reasons are all that is wanted: a thousand listeners are 0.1 MB then, and some megabytes without.
+MASK = "&mask=name,error_state.details"
+TIMEOUT = 4.0
+# What an answer may be long (bytes): for a start, for each listener that there is, and at most.
+SIZE_BASE, SIZE_EACH, SIZE_LIMIT = 1 << 20, 1 << 14, 16 << 20
+REASON_LIMIT = 300
 
 
 async def inspect_nacks(
     sessions: "trio.MemoryReceiveChannel[Session]", state: State, default_admin: str
 ) -> None:
     """For each Envoy that comes through ``sessions``: put its reasons into ``session.rejected``."""
-    timeout = httpx.Timeout(TIMEOUT)
-    # No TLS: see docker.client_for.
-    async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=False) as client:
-        async for session in sessions:
-            admin = session.admin or default_admin
-            try:
-                listeners = state.registry.listeners
-                rejected = {
-                    name: reason
-                    for name, reason in rejections(await _ask(client, admin)).items()
-                    if name in listeners
-                }
-            except (*FAILURES, trio.TooSlowError) as error:
-                log.warning(
-                    "Envoy %s refuses something; its admin at %s cannot say what: %s",
-                    session.node,
-                    admin,
-                    error,
-                )
-                continue
-            for name, reason in rejected.items():
-                if session.rejected.get(name) != reason:
-                    log.warning("Envoy %s refuses the listener %s: %s", session.node, name, reason)
-            session.rejected = rejected
-            state.touch()
-
-
-async def _ask(client: httpx.AsyncClient, admin: str) -> Any:
-    request = client.build_request("GET", url_of(admin), headers={"Accept-Encoding": "identity"})
-    body = b""
-    with trio.fail_after(TIMEOUT * 2):
-        response = await client.send(request, stream=True)
+    async for session in sessions:
+        listeners = state.registry.listeners
         try:
-            # As it comes: what is packed may be anything unpacked.
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > SIZE_LIMIT:
-                    raise ValueError("its answer is too large")
-        finally:
-            await response.aclose()
+            with trio.fail_after(TIMEOUT):
+                admin = host_and_port(admin_of(session, default_admin))
+                found = await _reasons(admin, SIZE_BASE + SIZE_EACH * len(listeners))
+        except (OSError, ValueError, trio.TooSlowError) as error:
+            log.warning(
+                "Envoy %s refuses something; its admin at %s cannot say what: %s",
+                session.node,
+                session.admin or default_admin,
+                printable(str(error), REASON_LIMIT) or type(error).__name__,
+            )
+            continue
+        rejected = {name: reason for name, reason in found.items() if name in listeners}
+        for name, reason in rejected.items():
+            if session.rejected.get(name) != reason:
+                log.warning("Envoy %s refuses the listener %s: %s", session.node, name, reason)
+        session.rejected = rejected
+        state.touch()
+
+
+def admin_of(session: Session, default_admin: str) -> str:
+    """Where this Envoy's admin is: its own user listens there.  Raises ValueError."""
+    for admin in (session.admin, default_admin):
+        try:
+            url_of(admin)
+        except ValueError:
+            continue
+        if owner_of_listener(host_and_port(admin)) == session.user:
+            return admin
+    raise ValueError(f"user {session.user} has none there, nor at {default_admin}")
+
+
+async def _reasons(admin: Endpoint, limit: int) -> dict[str, str]:
+    found = await _ask(admin, DUMP_PATH + MASK, limit)
+    if rejections(found) or not _refuses(found):
+        return rejections(found)
+    # One that is named nowhere but in what was refused.
+    return rejections(await _ask(admin, DUMP_PATH, limit))
+
+
+async def _ask(admin: Endpoint, question: str, limit: int) -> Any:
+    body = await read_page(admin, question, min(limit, SIZE_LIMIT))
     try:
-        return json.loads(body)
+        return json.loads(body, object_hook=_kept)
     except RecursionError:
         raise ValueError("its answer is nested too deeply") from None
+
+
+def _kept(found: dict[str, Any]) -> dict[str, Any] | None:
+    """What is wanted of an object: all of it in memory is many times its text."""
+    wanted = {key: value for key, value in found.items() if key in _WANTED}
+    return wanted or (None if found else {})
+
+
+_WANTED = frozenset(("configs", "name", "error_state", "failed_configuration", "details"))
 
 
 def url_of(admin: str) -> str:
@@ -86,13 +108,8 @@ def rejections(dump: Any) -> dict[str, str]:
 
     Raises ValueError where it is no such dump.
     """
-    if not isinstance(dump, Mapping):
-        raise ValueError("not a config dump")
-    configs = dump.get("configs") or []
-    if not isinstance(configs, list):
-        raise ValueError("not a config dump")
     found = {}
-    for listener in configs:
+    for listener in _listeners(dump):
         error = listener.get("error_state") if isinstance(listener, Mapping) else None
         if not isinstance(error, Mapping):
             continue
@@ -104,6 +121,18 @@ def rejections(dump: Any) -> dict[str, str]:
     return found
 
 
+def _listeners(dump: Any) -> list[Any]:
+    configs = (dump.get("configs") or []) if isinstance(dump, Mapping) else None
+    if not isinstance(configs, list):
+        raise ValueError("not a config dump")
+    return configs
+
+
+def _refuses(dump: Any) -> bool:
+    return any(isinstance(listener, Mapping) and listener.get("error_state") for listener in _listeners(dump))
+
+
 def _short(details: str) -> str:
     """Envoy may quote the whole listener in front of its reason, which then stands last."""
-    return details if len(details) <= 300 else "... " + details[-300:]
+    end = printable(details[-REASON_LIMIT:], REASON_LIMIT)
+    return end if len(details) <= REASON_LIMIT else "... " + end

@@ -63,7 +63,7 @@ class Releases:
         return min(deadline, envoy_return) if self._now() < envoy_return else deadline
 
     def _is_off(self, lease: Lease, now: float) -> bool:
-        if not len(self._registry.sessions) and now - self._started_at < ENVOY_RETURN:
+        if not self._registry.sessions.trusted() and now - self._started_at < ENVOY_RETURN:
             # Our predecessor's Envoy may still listen, and will be back in a moment.
             return False
         return self._registry.off_envoy(lease)

@@ -21,6 +21,7 @@ from shim.registrar.deadlines import Deadlines
 from shim.registrar.docker_health import DockerHealth
 from shim.registrar.naming import Naming
 from shim.registrar.news import News
+from shim.registrar.order import Order
 from shim.registrar.settling import Settling
 from shim.registrar.shims import LiveShims
 
@@ -44,6 +45,7 @@ class State:
         self.docker = DockerHealth()
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
+        self.order = Order(self.registry)
         self.naming = Naming(self.registry, default_mode, clock)
         self.shims = LiveShims(self.registry, self.naming, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
@@ -106,18 +108,18 @@ class State:
 
     # -- Envoys ------------------------------------------------------------------------------------
 
-    def poll(self, node: str, admin: str, connection: int) -> Session:
-        """The session of the Envoy that polls on this connection."""
-        known = {session.node for session in self.sessions}
-        session = self.sessions.poll(node, admin, connection, self.now())
-        if node not in known:
+    def poll(self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True) -> Session:
+        """The session of the Envoy that polls on this connection; ``user`` is whose process it is."""
+        before = len(self.sessions)
+        session = self.sessions.poll(node, admin, connection, self.now(), user, trusted)
+        if trusted and len(self.sessions) > before:
             log.info("Envoy %s connected", node)
         return session
 
     def connection_closed(self, connection: int) -> None:
         """A connection to the API ended."""
         if self.sessions.closed(connection):
-            log.info("an Envoy disconnected; %d left", len(self.sessions))
+            log.info("an Envoy disconnected; %d left", len(self.sessions.trusted()))
             self.touch()
 
     async def wait_until_free(self, address: Address, timeout: float) -> bool:
@@ -136,4 +138,5 @@ class State:
         """After our start an Envoy may have what our predecessor gave it, until it took what we give."""
         if self.now() - self.started_at >= ENVOY_TIMEOUT:
             return True
-        return len(self.sessions) > 0 and self.sessions.processed()[1] >= self.registry.listeners.sequence
+        known = self.sessions.processed()[1] >= self.registry.listeners.sequence
+        return bool(self.sessions.trusted()) and known

@@ -12,11 +12,13 @@ from shim.core.docker.labels import LABELS
 from shim.core.leases.lease import Lease, Stage
 from shim.registrar.state import State
 
+# Some tens of bindings, and a millisecond.
+PART_SIZE = 1 << 14
+
 
 def bindings(state: State) -> Iterator[dict[str, Any]]:
-    """Every binding; see docs/reference.md for the fields."""
-    leases = sorted(state.registry, key=lambda lease: (lease.binding.address, lease.id))
-    return (_binding(lease, state) for lease in leases)
+    """Every binding, each as it is when its turn comes; see docs/reference.md for the fields."""
+    return (_binding(lease, state) for lease in state.order.leases() if state.registry.get(lease.id) is lease)
 
 
 def status(state: State) -> dict[str, Any]:
@@ -33,21 +35,33 @@ def status(state: State) -> dict[str, Any]:
     }
 
 
-def as_json(document: object) -> bytes:
-    """A line for each item.  Made and written one by one, so that of ten thousand only the text is kept."""
+def as_json(document: object) -> Iterator[bytes]:
+    """A line for each item, in parts of some PART_SIZE bytes: none is made before it is wanted."""
+    text = bytearray()
+    for piece in _pieces(document):
+        text += piece
+        if len(text) >= PART_SIZE:
+            yield bytes(text)
+            text.clear()
+    yield bytes(text + b"\n")
+
+
+def _pieces(document: object) -> Iterator[bytes]:
     if isinstance(document, dict):
-        return _joined(b"{", (_dumped(key) + b": " + as_json(value) for key, value in document.items()), b"}")
-    if isinstance(document, Iterator):
-        return _joined(b"[", map(_dumped, document), b"]")
-    return _dumped(document)
-
-
-def _joined(start: bytes, items: Iterator[bytes], end: bytes) -> bytes:
-    text = bytearray(start)
-    for number, item in enumerate(items):
-        text += b",\n" if number else b"\n"
-        text += item
-    return bytes(text + b"\n" + end)
+        separator = b"{\n"
+        for key, value in document.items():
+            yield separator + _dumped(key) + b": "
+            yield from _pieces(value)
+            separator = b",\n"
+        yield b"\n}" if document else b"{\n\n}"
+    elif isinstance(document, Iterator):
+        separator = b"[\n"
+        for item in document:
+            yield separator + _dumped(item)
+            separator = b",\n"
+        yield b"[\n\n]" if separator == b"[\n" else b"\n]"
+    else:
+        yield _dumped(document)
 
 
 def _dumped(value: object) -> bytes:
@@ -58,10 +72,9 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
     address, backend = lease.binding.address, lease.binding.backend
     service, serving = lease.service, lease.serving
     name = str(address)
-    reasons = {s.node: s.rejected[name] for s in state.sessions if name in s.rejected}
-    acknowledged = (
-        [] if lease.stage is not Stage.LISTED else [s.node for s in state.sessions if _runs(s, lease)]
-    )
+    sessions = state.sessions.trusted()
+    reasons = {s.node: s.rejected[name] for s in sessions if name in s.rejected}
+    acknowledged = [] if lease.stage is not Stage.LISTED else [s.node for s in sessions if _runs(s, lease)]
     found, since = _state_of(lease, bool(reasons), bool(acknowledged))
     udp = address.proto == "udp"
     return {
@@ -117,6 +130,8 @@ def _envoy(session: Session, state: State) -> dict[str, Any]:
     registry = state.registry
     return {
         "node": session.node,
+        "user": session.user,
+        "trusted": session.trusted,
         "admin": session.admin,
         "since": _wall(session.since, state),
         "clusters": acked(session.clusters.acked, registry.clusters.version),

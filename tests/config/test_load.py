@@ -24,6 +24,9 @@ DEFAULTS = Config(
     0,
     None,
     Endpoint("127.0.0.1", 9901),
+    "auto",
+    256,
+    4096,
     "info",
 )
 
@@ -60,6 +63,10 @@ def test_an_empty_file_means_the_defaults(file: Path, text: str) -> None:
         ("tracing:", "tracing", None),
         ("log_level: debug", "log_level", "debug"),
         ("envoy_admin: 127.0.0.2:9902", "envoy_admin", Endpoint("127.0.0.2", 9902)),
+        ("envoy_user: www-data", "envoy_user", "www-data"),
+        ("envoy_user: 101", "envoy_user", 101),
+        ("max_header_kb: 8192", "max_header_kb", 8192),
+        ("envoy_heap_mb: 128", "envoy_heap_mb", 128),
         (
             "tracing: {otlp: 'grpc://c'}",
             "tracing",
@@ -149,6 +156,9 @@ WRONG = [
     ],
     ("tracing: {jaeger: x}", "tracing.jaeger"),
     *wrong("envoy_admin", "x", "unix:/x", "7"),
+    *wrong("envoy_user", "", "''", "-1", "a b", "-x", "[envoy]", "true", "1.5", "4294967295", BIG),
+    *wrong("max_header_kb", "7", "8193", "'256'", "true", "1.5", BIG),
+    *wrong("envoy_heap_mb", "127", "x", ".inf"),
     *wrong("log_level", "trace", "INFO", "10"),
     *[
         (text, "YAML")

@@ -1,6 +1,9 @@
 """Asking an Envoy's admin why it refuses: the address comes from whoever polls, and so does the answer."""
 
 import json
+import os
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,7 +12,7 @@ import pytest
 import trio
 
 from shim.core.discovery.sessions import Session
-from shim.registrar.nack_reasons import inspect_nacks, rejections, url_of
+from shim.registrar.nack_reasons import admin_of, inspect_nacks, rejections, url_of
 from tests.builders import QuietState
 
 LISTENER = "tcp/0.0.0.0:80"
@@ -66,7 +69,7 @@ def asked(*admins: str, good: bytes) -> dict[str, str]:
         state.registry.listeners.put(LISTENER, (b"{}",))
         send, receive = trio.open_memory_channel[Session](len(admins) + 1)
         async with admin_that_says(good) as address:
-            sessions = [Session("node", admin, 0.0) for admin in [*admins, address]]
+            sessions = [Session("node", admin, 0.0, os.geteuid()) for admin in [*admins, address]]
             for session in sessions:
                 send.send_nowait(session)
             send.close()
@@ -106,6 +109,53 @@ def test_a_long_reason_is_cut_to_its_end() -> None:
     found = asked(good=dump(LISTENER, "a" * 10_000 + "cannot bind"))
     assert len(found[LISTENER]) < 400
     assert found[LISTENER].endswith("cannot bind")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_an_envoys_admin_is_where_its_own_user_listens() -> None:
+    """Whatever address a client says, and whoever listens where Envoy's ought to be."""
+
+    def listen(user: int) -> socket.socket:
+        os.seteuid(user)
+        try:
+            return socket.create_server(("127.0.0.1", 0))
+        finally:
+            os.seteuid(0)
+
+    with listen(0) as roots, listen(101) as envoys:
+        root, envoy = (f"127.0.0.1:{sock.getsockname()[1]}" for sock in (roots, envoys))
+        for said, configured, user, found in (
+            (envoy, root, 101, envoy),
+            (root, envoy, 101, envoy),
+            ("10.0.0.1:1", envoy, 101, envoy),
+            ("", root, 0, root),
+            (root, root, 101, ""),
+            (envoy, envoy, 0, ""),
+            (envoy, envoy, 65534, ""),
+        ):
+            session = Session("node", said, 0.0, user)
+            if found:
+                assert admin_of(session, configured) == found
+            else:
+                with pytest.raises(ValueError, match="has none there"):
+                    admin_of(session, configured)
+
+
+def test_what_is_said_makes_no_lines_and_no_colours(caplog: pytest.LogCaptureFixture) -> None:
+    forged = "no\n2026 ERROR forged \x1b[2J\u202e\x9b31m end"
+    found = asked("127.0.0.1:1", good=dump(LISTENER, forged))
+    assert found[LISTENER].startswith("no 2026 ERROR forged") and found[LISTENER].isprintable()
+    assert "refuses the listener" in caplog.text
+    assert all(re.fullmatch(r"[ -~]*", record.getMessage()) for record in caplog.records)
+
+
+def test_one_that_is_named_in_what_was_refused_only_is_found_all_the_same() -> None:
+    error = {"details": "taken", "failed_configuration": {"name": LISTENER, "address": {}}}
+    assert asked(good=json.dumps({"configs": [{"error_state": error}]}).encode()) == {LISTENER: "taken"}
+
+
+def test_an_answer_is_no_larger_than_what_listeners_there_are() -> None:
+    assert asked(good=dump(LISTENER, "x" * (2 << 20))) == {}
 
 
 # -- reading the dump ----------------------------------------------------------------------------------------

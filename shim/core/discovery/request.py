@@ -85,4 +85,4 @@ def _admin_of(node: dict[str, Any]) -> str:
     metadata = node.get("metadata")
     ours = metadata.get("envoy-docker-shim") if isinstance(metadata, dict) else None
     admin = ours.get("admin") if isinstance(ours, dict) else None
-    return admin if isinstance(admin, str) and len(admin) <= ADMIN_LIMIT else ""
+    return printable(admin) if isinstance(admin, str) and len(admin) <= ADMIN_LIMIT else ""

@@ -25,14 +25,17 @@ REQUEST_TIMEOUT = "60s"
 # wherever an Envoy is started (seconds).
 DRAIN_TIME = 3600
 
-# Per-listener fields of the same meaning would cost their bytes a thousand times.
-RUNTIME = {
-    "envoy.reloadable_features.max_request_headers_size_kb": 8192,
-    "envoy.reloadable_features.max_request_headers_count": 10000,
-    "envoy.reloadable_features.max_response_headers_size_kb": 8192,
-    "envoy.reloadable_features.max_response_headers_count": 10000,
-    "envoy.reloadable_features.http_reject_path_with_fragment": False,
-}
+# A head is kept until it is whole, and whoever sends it may take his time: 150 of them of 8 MB made Envoy
+# 1.2 GB.  Envoy's own limit is 60 kB, and what answers with more cookies than that is not unheard of.
+MAX_HEADER_KB = 256
+# Where it turns new work away sooner than be killed with all it serves.  A thousand ports are 0.1 GB of it.
+HEAP_MB = 4096
+
+# The admin's pages that are read, all of them without effect.  Envoy has no password there and takes a POST
+# from any web page: of what is not named here (/quitquitquit, /logging, /drain_listeners) nothing is left.
+ADMIN_PAGES = (
+    "ready|stats|stats/prometheus|config_dump|server_info|clusters|listeners|certs|memory|runtime|init_dump"
+)
 
 # A thousand services have 300,000 statistics, of which an operator needs these.  What a service has under
 # http., tcp. and tracing. is all kept; clusters and listeners keep what there is to watch.
@@ -58,6 +61,8 @@ def bootstrap(
     collector: Collector | None = None,
     *,
     refresh_delay: str = REFRESH_DELAY,
+    max_header_kb: int = MAX_HEADER_KB,
+    heap_mb: int = HEAP_MB,
 ) -> Json:
     """The whole bootstrap, ready to be dumped as YAML or JSON.
 
@@ -73,14 +78,28 @@ def bootstrap(
             "cluster": node_cluster,
             "metadata": {METADATA_KEY: {"admin": str(admin)}},
         },
-        "admin": {"address": _address(admin)},
+        "admin": {
+            "address": _address(admin),
+            # The query is part of what is matched.
+            "allow_paths": [{"safe_regex": {"regex": rf"/({ADMIN_PAGES})(\?.*)?"}}],
+        },
         # Not one object twice: YAML would write an anchor.
         "dynamic_resources": {"cds_config": _source(refresh_delay), "lds_config": _source(refresh_delay)},
         "static_resources": {"clusters": clusters},
-        "layered_runtime": {"layers": [{"name": "limits", "static_layer": dict(RUNTIME)}]},
+        "layered_runtime": {"layers": [{"name": "limits", "static_layer": _runtime(max_header_kb)}]},
         **_stats(),
-        "overload_manager": _overload(),
+        "overload_manager": _overload(heap_mb),
     }
+
+
+def _runtime(max_header_kb: int) -> Json:
+    """Per-listener fields of the same meaning would cost their bytes a thousand times."""
+    features = "envoy.reloadable_features."
+    limits: Json = {}
+    for side in ("request", "response"):
+        limits[f"{features}max_{side}_headers_size_kb"] = max_header_kb
+        limits[f"{features}max_{side}_headers_count"] = 10000
+    return {**limits, f"{features}http_reject_path_with_fragment": False}
 
 
 def _source(refresh_delay: str) -> Json:
@@ -154,9 +173,43 @@ def _stats() -> Json:
     }
 
 
-def _overload() -> Json:
-    """A limit no host reaches: without any, Envoy warns at each start that there is none."""
-    name = "envoy.resource_monitors.global_downstream_max_connections"
-    package = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3."
-    config = {"@type": package + "DownstreamConnectionsConfig", "max_active_downstream_connections": 1000000}
-    return {"resource_monitors": [{"name": name, "typed_config": config}]}
+def _overload(heap_mb: int) -> Json:
+    """What Envoy does before it is out of memory: first give back, then serve nobody new.
+
+    Heads that come in on connections that are there already are stopped by the shed point only.  The limit on
+    connections is one no host reaches: without any, Envoy warns at each start that there is none.
+    """
+    package = "type.googleapis.com/envoy.extensions.resource_monitors."
+    connections = {
+        "@type": package + "downstream_connections.v3.DownstreamConnectionsConfig",
+        "max_active_downstream_connections": 1000000,
+    }
+    heap = {
+        "@type": package + "fixed_heap.v3.FixedHeapConfig",
+        "max_heap_size_bytes": heap_mb << 20,
+    }
+    monitors = {"global_downstream_max_connections": connections, "fixed_heap": heap}
+    actions = {
+        "shrink_heap": 0.9,
+        "disable_http_keepalive": 0.9,
+        "stop_accepting_requests": 0.95,
+        "stop_accepting_connections": 0.98,
+    }
+    return {
+        "refresh_interval": "0.25s",
+        "resource_monitors": [
+            {"name": f"envoy.resource_monitors.{name}", "typed_config": config}
+            for name, config in monitors.items()
+        ],
+        "actions": [
+            {"name": f"envoy.overload_actions.{name}", "triggers": [_above(value)]}
+            for name, value in actions.items()
+        ],
+        "loadshed_points": [
+            {"name": "envoy.load_shed_points.http1_server_abort_dispatch", "triggers": [_above(0.95)]}
+        ],
+    }
+
+
+def _above(share: float) -> Json:
+    return {"name": "envoy.resource_monitors.fixed_heap", "threshold": {"value": share}}

@@ -24,6 +24,9 @@ LISTENER_TYPE = "type.googleapis.com/envoy.config.listener.v3.Listener"
 # Upgrade types need naming one by one: Envoy has no wildcard and answers 403 to the others.
 UPGRADES = ("websocket", "tcp", "SPDY/3.1")
 
+# More than what any proxy or server in front of a backend waits for by default.
+REQUEST_HEADERS_TIMEOUT = "60s"
+
 
 class HttpOptions(NamedTuple):
     """What the configuration says for HTTP; the same for every binding.
@@ -86,6 +89,8 @@ def _http_manager(stat_prefix: str, cluster: str, options: HttpOptions) -> Json:
         "http_filters": [_router(options)],
         # A silent stream, a slow upload and an idle keep-alive connection are all the backend's affair.
         "stream_idle_timeout": "0s",
+        # But for the head of a request, from its first byte on: Envoy has to keep it until then.
+        "request_headers_timeout": REQUEST_HEADERS_TIMEOUT,
         "common_http_protocol_options": {"idle_timeout": "0s"},
         "http_protocol_options": {
             "accept_http_10": True,  # else 426

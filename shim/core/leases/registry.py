@@ -65,6 +65,10 @@ class Registry:
     def __len__(self) -> int:
         return len(self._leases)
 
+    def newest(self) -> int:
+        """The highest id; 0 where there is no lease."""
+        return next(reversed(self._leases), 0)
+
     def get(self, lease_id: int) -> Lease | None:
         """The lease with this id, unless it has ended."""
         return self._leases.get(lease_id)

@@ -59,6 +59,13 @@ def test_what_is_kept_of_a_request_is_short() -> None:
     assert question.admin == ""
 
 
+def test_an_admin_address_is_one_line() -> None:
+    """It is logged."""
+    metadata = {"envoy-docker-shim": {"admin": "127.0.0.1:1\n\x1b[2J"}}
+    request = parse_request(json.dumps({"node": {"id": "a", "metadata": metadata}}).encode())
+    assert request.admin.isprintable()
+
+
 @given(node=JSON, rest=st.dictionaries(st.sampled_from(["version_info", "resource_names", "x"]), JSON))
 def test_any_json_is_a_question_or_none(node: Any, rest: dict[str, Any]) -> None:
     try:

@@ -1,0 +1,85 @@
+"""Whose Envoys count: a port waits for them, and is released when they have let go of it.
+
+Anybody on the host may ask for the configuration, and say that he is an Envoy.  What he says of it counts
+only if the kernel says that he is
+
+* root, or the registrar's own user: they could do anything with ports anyway;
+* the user that `envoy_user` names, by name or number;
+* where it names none (`auto`): the user `envoy`, if the host has one; and any system user who holds
+  `envoy_admin`, the address where Envoy's admin listens.  That is an Envoy of a package, one of a systemd
+  unit's `DynamicUser=`, or one in a container on the host's network (user 101 in Envoy's own image, by
+  whatever name the host knows that number).  People's own accounts are no system users, and neither are
+  `nobody` and subordinate ids: an Envoy that one of those runs is served, and shown by `status` with the line
+  that the configuration needs.
+
+A name may become known only while we run (a `DynamicUser=` exists while its unit does), and to look it up may
+take as long as some directory server likes.  So that is done in a thread, and asking never waits for it.
+"""
+
+import logging
+import os
+import pwd
+from collections.abc import Callable
+
+import trio
+
+from shim.core.endpoint import Endpoint
+from shim.host.peer_credentials import UNKNOWN, owner_of_listener
+
+log = logging.getLogger("envoy-docker-shim")
+
+AUTO = "auto"
+AUTO_NAME = "envoy"
+# Root makes users with these ids: services of packages and of images, and systemd's dynamic ones.
+SYSTEM_USERS = range(1, 1000)
+DYNAMIC_USERS = range(61184, 65520)
+# A name is not looked up more often than this (seconds).
+LOOKUP_PAUSE = 1.0
+
+
+class EnvoyUsers:
+    """``trusts(user)`` answers at once, from what is known; ``run`` makes it known."""
+
+    def __init__(
+        self,
+        setting: str | int,
+        admin: Endpoint,
+        own: int | None = None,
+        find: Callable[[str], int] = lambda name: pwd.getpwnam(name).pw_uid,
+    ) -> None:
+        self._admin = admin if setting == AUTO else None
+        self._name = "" if isinstance(setting, int) else AUTO_NAME if setting == AUTO else setting
+        self._always = {0, os.geteuid() if own is None else own}
+        self._named = setting if isinstance(setting, int) else UNKNOWN
+        self._find = find
+        self._wanted = trio.Event()
+
+    def trusts(self, user: int) -> bool:
+        """Whether an Envoy that this user runs counts."""
+        if user == UNKNOWN:
+            return False
+        if user in self._always or user == self._named:
+            return True
+        system = user in SYSTEM_USERS or user in DYNAMIC_USERS
+        if system and self._admin is not None and owner_of_listener(self._admin) == user:
+            return True
+        # Perhaps it has a name by now, or another one has it.
+        self._wanted.set()
+        return False
+
+    async def run(self) -> None:
+        """Look the name up, and again when somebody comes who is not known."""
+        while self._name:
+            found = await trio.to_thread.run_sync(self._look_up, abandon_on_cancel=True)
+            if found != self._named:
+                log.info("Envoy's user %s: %s", self._name, "unknown" if found == UNKNOWN else found)
+            self._named = found
+            await trio.sleep(LOOKUP_PAUSE)
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+
+    def _look_up(self) -> int:
+        try:
+            return self._find(self._name)
+        except (KeyError, OSError, ValueError):
+            return UNKNOWN

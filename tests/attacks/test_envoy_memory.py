@@ -1,0 +1,48 @@
+"""Clients that make Envoy keep what they send: there is a bound on what one has, and on how long."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.rig import NOBODY, Rig, peak_memory
+
+pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+
+PORT = 8100
+
+
+HEAP_MB = 256
+
+
+@pytest.fixture(scope="module")
+def rig(artifact: Path) -> Iterator[Rig]:
+    with Rig(artifact) as running:
+        running.publish(PORT)
+        running.get(PORT)
+        yield running
+
+
+def test_requests_whose_heads_do_not_end_are_small(rig: Rig) -> None:
+    before = peak_memory(rig.envoy.pid)
+    with rig.attack("heads", 150, [NOBODY], f"127.0.0.1:{PORT}"):
+        time.sleep(10)
+        assert rig.get(PORT) < 1
+    after = peak_memory(rig.envoy.pid)
+    print(f"\nEnvoy: {before:.0f} -> {after:.0f} MB at the peak")
+    assert after < before + 100
+
+
+def test_with_heads_as_large_as_can_be_the_heap_is_the_bound(artifact: Path) -> None:
+    """And Envoy serves as before once they are gone."""
+    with Rig(artifact, {"max_header_kb": 8192, "envoy_heap_mb": HEAP_MB}) as rig:
+        rig.publish(PORT)
+        rig.get(PORT)
+        with rig.attack("heads", 150, [NOBODY], f"127.0.0.1:{PORT}"):
+            time.sleep(10)
+        after = peak_memory(rig.envoy.pid)
+        served = rig.get(PORT)
+    print(f"\nEnvoy: {after:.0f} MB at the peak, answers after {served:.2f} s")
+    # What it has beside its heap, and what comes in between two looks at it.
+    assert after < 2 * HEAP_MB

@@ -1,0 +1,110 @@
+"""Whose Envoys count, by what the kernel and the system's list of users say."""
+
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+import trio
+import trio.testing
+
+from shim.core.endpoint import Endpoint
+from shim.host.peer_credentials import UNKNOWN, owner_of_listener
+from shim.registrar import trust
+from shim.registrar.trust import EnvoyUsers
+
+ADMIN = Endpoint("127.0.0.1", 1)
+OWN = 990
+CONTAINER, DYNAMIC, PERSON, NOBODY, SUBORDINATE = 101, 64321, 1000, 65534, 100101
+
+
+def unknown(name: str) -> int:
+    raise KeyError(name)
+
+
+def as_user(user: int, call: Callable[[], socket.socket]) -> socket.socket:
+    os.seteuid(user)
+    try:
+        return call()
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("setting", ["auto", "envoy", 77])
+def test_root_and_the_registrars_own_user_count_always_and_strangers_never(setting: str | int) -> None:
+    users = EnvoyUsers(setting, ADMIN, OWN, unknown)
+    assert users.trusts(0) and users.trusts(OWN)
+    assert not any(map(users.trusts, (UNKNOWN, CONTAINER, DYNAMIC, PERSON, NOBODY, SUBORDINATE)))
+
+
+def test_a_number_is_that_user() -> None:
+    users = EnvoyUsers(PERSON, ADMIN, OWN, unknown)
+    assert users.trusts(PERSON) and not users.trusts(PERSON + 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize(("setting", "counts"), [("auto", True), ("somebody", False), (77, False)])
+@pytest.mark.parametrize("user", [CONTAINER, DYNAMIC])
+def test_a_system_user_counts_who_holds_envoys_admin(setting: str | int, counts: bool, user: int) -> None:
+    with as_user(user, lambda: socket.create_server(("127.0.0.1", 0))) as admin:
+        users = EnvoyUsers(setting, Endpoint(*admin.getsockname()), OWN, unknown)
+        assert users.trusts(user) is counts
+        assert not users.trusts(user + 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("user", [PERSON, NOBODY, SUBORDINATE])
+def test_no_other_user_counts_for_holding_envoys_admin(user: int) -> None:
+    with as_user(user, lambda: socket.create_server(("127.0.0.1", 0))) as admin:
+        assert owner_of_listener(Endpoint(*admin.getsockname())) == user
+        assert not EnvoyUsers("auto", Endpoint(*admin.getsockname()), OWN, unknown).trusts(user)
+
+
+@pytest.mark.parametrize("setting", ["auto", "envoy"])
+def test_a_name_that_comes_to_be_known_while_we_run_counts_and_so_does_another_number(
+    setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "LOOKUP_PAUSE", 0.01)
+    known: dict[str, int] = {}
+    looked_up: list[str] = []
+
+    def find(name: str) -> int:
+        looked_up.append(name)
+        return known[name]
+
+    async def run() -> None:
+        users = EnvoyUsers(setting, ADMIN, OWN, find)
+
+        async def come(user: int) -> None:
+            """Until it counts."""
+            with trio.fail_after(10):
+                while not users.trusts(user):
+                    await trio.sleep(0.001)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(users.run)
+            assert not users.trusts(PERSON)
+            known["envoy"] = PERSON
+            await come(PERSON)
+            known["envoy"] = PERSON + 1
+            await come(PERSON + 1)
+            assert not users.trusts(PERSON)
+            nursery.cancel_scope.cancel()
+        # However many come whom nobody knows.
+        assert set(looked_up) == {"envoy"} and len(looked_up) < 50
+
+    trio.run(run)
+
+
+def test_a_listener_has_an_owner_and_where_there_is_none_nobody_has_it() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as v4,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as v6,
+    ):
+        here4, here6 = Endpoint(*v4.getsockname()[:2]), Endpoint(*v6.getsockname()[:2])
+        assert owner_of_listener(here4) == owner_of_listener(here6) == os.geteuid()
+        # A connection that is made to it is none.
+        with socket.create_connection(v4.getsockname()) as client:
+            assert owner_of_listener(Endpoint(*client.getsockname())) == UNKNOWN
+    for nowhere in (here4, here6, Endpoint("localhost", here4.port), Endpoint(path="/nowhere")):
+        assert owner_of_listener(nowhere) == UNKNOWN
