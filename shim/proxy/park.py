@@ -42,11 +42,12 @@ trap 'orphaned "$@"' TERM
 # mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
 # there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait;
 # an empty one is a nudge that came late.
+# `owner` and a user id: whose sockets may share the port from now on (see shim.registrar.port_owner).
 # The timer may not have come to closing its copies of lease and port by then: hence the second wait.
 PARKED = (
     MARK
     + _ORPHANED
-    + """
+    + r"""
 release() {
   trap '' INT TERM
   if echo release >&6; then
@@ -60,7 +61,10 @@ release() {
 } 2>/dev/null
 trap release INT
 while again=; read -r command <&7 || [ "$again" ]; do
-  [ "$command" != exit ] || exit 0
+  case $command in
+  exit) exit 0 ;;
+  owner\ *) chown "${command#owner }" /proc/self/fd/8 6>&- ;;
+  esac
 done
 """
 )

@@ -77,6 +77,7 @@ class Api:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
             return self._endpoints(question.names)
+        self._state.port_owner.polled(request.user, request.connection)
         session = self._state.poll(question.node, question.admin, request.connection)
         return await self._poll(kind, question.version, session)
 

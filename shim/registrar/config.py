@@ -1,6 +1,7 @@
 """The configuration: a YAML file, overridden by the environment, checked as a whole before use."""
 
 import os
+import pwd
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address
@@ -55,6 +56,7 @@ class Config(NamedTuple):
     tracing: Collector | None = None
     envoy_admin: Endpoint = Endpoint("127.0.0.1", 9901)
     log_level: str = "info"
+    envoy_user: int | None = None  # None: found out (shim.registrar.port_owner)
 
 
 def load(file: str | None, environ: Mapping[str, str]) -> Config:
@@ -134,6 +136,20 @@ def _absolute(value: object) -> str:
     if not text.startswith("/") or len(os.fsencode(text)) > 107 or "\0" in text:
         raise ValueError("must be an absolute path of at most 107 bytes")
     return text
+
+
+def _user(value: object) -> int:
+    """A user's name or number.  Not -1, which means "leave it" to chown."""
+    text = "" if isinstance(value, bool) else str(value)
+    if text.isascii() and text.isdecimal():
+        if len(text) <= 10 and int(text) < 2**32 - 1:
+            return int(text)
+    elif isinstance(value, str) and value:
+        try:
+            return pwd.getpwnam(value).pw_uid
+        except (KeyError, ValueError):  # ValueError: a NUL in it
+            pass
+    raise ValueError("must be the name or number of a user of this host")
 
 
 def _choice(*choices: str) -> Callable[[object], str]:
@@ -249,6 +265,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "trusted_hops": _number(0, 100, int),
     "tracing": _tracing,
     "envoy_admin": host_and_port,
+    "envoy_user": _user,
     "log_level": _choice("debug", "info", "warning", "error"),
 }
 _VARIABLES = {"SHIM_SOCKET": "socket", "SHIM_API_ADDR": "api_address", "DOCKER_HOST": "docker_host"}

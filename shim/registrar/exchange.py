@@ -21,13 +21,14 @@ WRITE_PATIENCE = 30.0
 
 
 class Request(NamedTuple):
-    """``connection`` tells connections apart for as long as the server runs."""
+    """``connection`` tells connections apart for as long as the server runs; ``user`` is whose it is."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
     connection: int
+    user: int = -1
 
 
 class Parts(Protocol):
@@ -120,7 +121,7 @@ class Connection:
             elif isinstance(event, h11.EndOfMessage) and head is not None:
                 headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in head.headers}
                 method, target = head.method.decode("latin-1"), head.target.decode("latin-1")
-                return Request(method, target, headers, bytes(body), self.identity)
+                return Request(method, target, headers, bytes(body), self.identity, self.user)
             else:  # ConnectionClosed, PAUSED
                 return None
 

@@ -88,6 +88,7 @@ async def keep_serving(sock: socket.socket, path: str, state: State) -> None:
                 state.shim_missed = trio.Event()
             nursery.cancel_scope.cancel()
         log.warning("%s was taken away: listening there anew", path)
+        state.port_owner.publish()
         sock = await _listen_again(path)
 
 

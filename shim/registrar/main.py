@@ -75,7 +75,9 @@ async def serve(config: Config) -> None:
     state = State(Templates(http_options(config)), config.default_mode, time.monotonic)
     with ExitStack() as clean:
         # Listening first, then searching: a shim is found, or finds us.
+        state.port_owner.prepare(config.socket)
         registration = intake.listen(config.socket)
+        state.port_owner.begin(config.envoy_user)
         clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)
         if config.api_address.path:
@@ -90,6 +92,7 @@ async def serve(config: Config) -> None:
             nursery.start_soon(state.lines.run)
             nursery.start_soon(state.keep_time)
             nursery.start_soon(state.naps.run)
+            nursery.start_soon(state.port_owner.run)
             nursery.start_soon(intake.keep_serving, registration, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, str(config.envoy_admin))
             nursery.start_soon(_follow_docker, config.docker_host, state)

@@ -20,6 +20,7 @@ from shim.registrar.farewells import Farewells
 from shim.registrar.line import Lines
 from shim.registrar.naps import Naps
 from shim.registrar.orphans import Orphans
+from shim.registrar.port_owner import PortOwner
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -44,6 +45,7 @@ class State:
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
         self.lines = Lines(self._on_release, self._on_orphan, self._on_end, self._on_parked, self.touch)
         self.naps = Naps(self.lines.say)
+        self.port_owner = PortOwner(self.registry, self.lines.say)
         self._farewells = Farewells(self.registry, self.lines, clock)
         self.changed = trio.Event()
         # ... and those of a resource type, for the Envoys that wait for it.
@@ -90,6 +92,7 @@ class State:
         self.orphans.add(lease, parent)
         new = self.registry.add(lease)
         self.lines.add(lease_id, lease_fd, wake_fd)
+        self.port_owner.admitted(lease)
         self.naps.begun(lease_id)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
         if service := self.orphans.heritage(binding, self.now()):
@@ -230,6 +233,7 @@ class State:
         return session
 
     def connection_closed(self, connection: int) -> None:
+        self.port_owner.closed(connection)
         if self.sessions.closed(connection):
             log.info("an Envoy disconnected; %d left", len(self.sessions))
             self.touch()

@@ -1,0 +1,1 @@
+"""Attacks, each as somebody on the host would try it: red without its cure."""
