@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,9 +93,11 @@ def test_a_listener_that_envoy_rejects_hurts_no_other_and_recovers(stack: Stack)
     stack.dockerd.run_http("held", "-p", "127.0.0.1:8080:80", name="held")
     stack.dockerd.run_http("free", "-p", "127.0.0.1:8081:80", name="free")
     with stack.host.socket() as thief:
-        thief.setsockopt(1, 2, 1)  # SOL_SOCKET, SO_REUSEADDR: as Envoy has, or the held port would refuse it
+        # As Envoy's, which is root's here, or the held port would refuse it; and then it shares with nobody.
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         thief.bind(("127.0.0.1", 8080))
         thief.listen()
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
         stack.envoy.start()
         assert stack.get(8081).text == "free\n"
         rejected = stack.binding(8080, "rejected")
