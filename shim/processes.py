@@ -109,8 +109,10 @@ def _containers(process: Path) -> set[str]:
 
 def _users(process: Path) -> set[int]:
     """Real, effective, saved and file-system user: a set-user-id program that a user started has several."""
-    lines = (process / "status").read_text().splitlines()
-    return {int(user) for line in lines if line.startswith("Uid:") for user in line.split()[1:]}
+    # Read for every process of root's: its first lines, and no more of them parsed than the one.
+    with open(process / "status", "rb", buffering=0) as file:
+        _, _, rest = file.read(1024).partition(b"\nUid:")
+    return {int(user) for user in rest.partition(b"\n")[0].split()}
 
 
 def _has_line(process: Path) -> bool:
