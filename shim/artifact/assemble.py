@@ -20,7 +20,7 @@ from pathlib import Path
 from shim import __version__
 
 HERE = Path(__file__).parent
-START_UP = ("wire/flags.py", "wire/words.py", "proxy/park.py", "proxy/start.py")
+START_UP = ("wire/flags.py", "wire/words.py", "proxy/owner.py", "proxy/park.py", "proxy/start.py")
 # Zip's epoch: the same bytes from any two builds.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 

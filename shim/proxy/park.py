@@ -22,6 +22,7 @@ from shim.wire.words import (
     NAME,
     ORPHAN,
     OVER,
+    OWNER,
     PARKED,
     PORT_FD,
     RELAY,
@@ -41,6 +42,7 @@ _WORDS = {
     "EXIT": EXIT,
     "RELAY": RELAY,
     "OVER": OVER,
+    "OWNER": OWNER,
     "role": RELAY_ROLE,
     "wait": RELEASE_WAIT,
 }
@@ -64,11 +66,12 @@ trap 'orphaned "$@"' TERM
 # mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
 # there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait;
 # an empty one is a nudge that came late.
+# `owner` and a user id: whose sockets may share the port from now on (see shim.registrar.port_owner).
 # The timer may not have come to closing its copies of lease and port by then: hence the second wait.
 _TCP = (
     MARK
     + _ORPHANED
-    + """
+    + r"""
 release() {
   trap '' INT TERM
   if echo %(RELEASE)s >&%(lease)d; then
@@ -82,7 +85,10 @@ release() {
 } 2>/dev/null
 trap release INT
 while again=; read -r command <&%(wake)d || [ "$again" ]; do
-  [ "$command" != %(EXIT)s ] || exit 0
+  case $command in
+  %(EXIT)s) exit 0 ;;
+  %(OWNER)s\ *) chown "${command#%(OWNER)s }" /proc/self/fd/%(port)d %(lease)d>&- ;;
+  esac
 done
 """
 )

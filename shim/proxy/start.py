@@ -14,6 +14,7 @@ import posix
 import sys
 from time import monotonic, sleep
 
+from shim.proxy.owner import check_that_nobody_listens, give_to_envoy, keep_from_others, share_with_all
 from shim.proxy.park import park_tcp, park_udp
 from shim.wire.flags import FlagError, format_address, parse_flags
 from shim.wire.words import (
@@ -58,12 +59,15 @@ def main(file: str, args: "list[str]") -> None:
     try:
         proto, host_ip, host_port, _, _, use_listen_fd = parse_flags(args)
         port = _take_port(proto, host_ip, host_port, use_listen_fd, args)
+        shared = proto != "tcp" or give_to_envoy(port, _registrar_path())
     except (FlagError, StartError) as error:
         log(str(error))
         _report(REPORT_FAILED + str(error))
         sys.exit(1)
     theirs = _open_control_pipes(port)
     known = _register(args, theirs)
+    if known and not shared:
+        share_with_all(PORT_FD)
     if proto == "udp":
         _signal.signal(_signal.SIGINT, lambda *_: posix._exit(0))
     _report(REPORT_OK)
@@ -110,10 +114,11 @@ def _adopt(kind: int) -> "_socket.socket":
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} is not a socket ({error})") from None
     if actual != kind:
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} has socket type {actual}, not {kind}")
+    # dockerd's has SO_REUSEADDR: who has bound with that too could listen as soon as it no longer does.
+    keep_from_others(sock, kind)
     if kind == _socket.SOCK_STREAM:
         try:
-            # Stops listening but stays bound: Envoy can bind beside it, nobody else can.  It acts on
-            # dockerd's copy too, which is the same open file.
+            # Stops listening but stays bound.  It acts on dockerd's copy too, which is the same open file.
             sock.shutdown(_socket.SHUT_RDWR)
         except OSError as error:
             if error.errno != ENOTCONN:  # it was not listening
@@ -133,7 +138,10 @@ def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args:
         if error.errno != EADDRINUSE:
             raise
         _bind_where_something_is(sock, address, args)
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        keep_from_others(sock, _socket.SOCK_STREAM)
+        check_that_nobody_listens(sock, address)
+    else:
+        keep_from_others(sock, _socket.SOCK_STREAM)
 
 
 def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
@@ -171,12 +179,15 @@ def _open_control_pipes(port: "_socket.socket") -> "list[int]":
     return [19, 20]
 
 
+def _registrar_path() -> bytes:
+    return posix.environ.get(SOCKET_VARIABLE.encode()) or DEFAULT_SOCKET.encode()
+
+
 def _connect(timeout: float) -> "_socket.socket":
-    path = posix.environ.get(SOCKET_VARIABLE.encode()) or DEFAULT_SOCKET
     registrar = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     # A full backlog must fail at once, not block: a stopped registrar must not stop `docker run`.
     registrar.setblocking(False)
-    registrar.connect(path)
+    registrar.connect(_registrar_path())
     registrar.settimeout(timeout)
     return registrar
 

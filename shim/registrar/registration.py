@@ -88,6 +88,7 @@ async def keep_serving(sock: socket.socket, path: str, state: State) -> None:
                 state.shims.missed.take()
             nursery.cancel_scope.cancel()
         log.warning("%s was taken away: listening there anew", path)
+        state.shims.port_owner.publish()
         sock = await _listen_again(path)
 
 

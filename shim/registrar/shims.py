@@ -18,6 +18,7 @@ from shim.registrar.docker_health import DockerHealth
 from shim.registrar.naming import Naming
 from shim.registrar.news import Request
 from shim.registrar.orphans import Orphans
+from shim.registrar.port_owner import PortOwner
 from shim.registrar.releases import Releases
 from shim.registrar.wakeups import WakeUps
 
@@ -49,6 +50,7 @@ class LiveShims:
             self._released, self._signalled, self._ended, self._parked, self._changed
         )
         self.wakeups = WakeUps(self.control_pipes.say)
+        self.port_owner = PortOwner(registry, self.control_pipes.say)
         self.releases = Releases(registry, self.control_pipes, clock)
         self.orphans = Orphans(registry, docker, self.release, clock, probes.parent_of)
         self._ids = itertools.count(1)
@@ -78,6 +80,7 @@ class LiveShims:
         self.orphans.add(lease, parent)
         new = self._registry.add(lease)
         self.control_pipes.add(lease_id, lease_fd, wake_fd)
+        self.port_owner.admitted(lease)
         self.wakeups.begun(lease_id)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
         if inherited := self.orphans.inherited_service(binding, self._now()):

@@ -110,10 +110,11 @@ class State:
 
     def poll(self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True) -> Session:
         """The session of the Envoy that polls on this connection; ``user`` is whose process it is."""
-        before = len(self.sessions)
+        before = len(self.sessions.trusted())
         session = self.sessions.poll(node, admin, connection, self.now(), user, trusted)
-        if trusted and len(self.sessions) > before:
+        if len(self.sessions.trusted()) > before:
             log.info("Envoy %s connected", node)
+            self.shims.port_owner.consider(user, {session.user for session in self.sessions.trusted()})
         return session
 
     def connection_closed(self, connection: int) -> None:

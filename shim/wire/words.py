@@ -45,6 +45,7 @@ PARKING = "parking"  # a relay is about to park: only to learn whether a registr
 EXIT = "exit"  # end now
 RELAY = "relay"  # a datagram is waiting
 NUDGE = ""  # nothing, to make it look up
+OWNER = "owner"  # and a user id, behind a space: whose sockets may share the port from now on
 OVER = "over"  # not from the registrar: the shim's own timer has waited RELEASE_WAIT
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
@@ -54,6 +55,10 @@ RELEASE_WAIT = 2
 
 DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
 SOCKET_VARIABLE = "SHIM_SOCKET"  # in the environment: another path
+
+# A symbolic link beside that socket; its target is Envoy's user id, or what is no number while the registrar
+# does not know it.
+OWNER_SUFFIX = ".owner"
 
 REGISTER = "register"  # and the shim's flags, with its pipes
 ADOPT = "adopt"  # and a process id and its flags, with its pipes: from `resync`, for another process

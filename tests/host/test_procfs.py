@@ -6,13 +6,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shim.core.binding import Binding
-from shim.host.procfs import Shim, find_shims, flags_of, open_control_pipes, start_time
+from shim.host.procfs import (
+    NAMESPACES,
+    Shim,
+    find_shims,
+    flags_of,
+    holds_its_port,
+    open_control_pipes,
+    start_time,
+)
 from shim.wire.words import MARK, NAME
 from tests.builders import make_binding, make_flags
 from tests.harness.wait import eventually
@@ -65,9 +74,11 @@ class Proc:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        (root / "self" / "ns").mkdir(parents=True)
-        (root / "self" / "ns" / "net").touch()
-        self.namespace = root / "self" / "ns" / "net"
+        self.own = root / "self"
+        (self.own / "ns").mkdir(parents=True)
+        for kind in NAMESPACES:
+            (self.own / "ns" / kind).touch()
+        (self.own / "cgroup").write_text("0::/system.slice/envoy-docker-shim.service\n")
         for other in ("1234abc", "uptime", "sys"):
             (root / other).mkdir()
 
@@ -77,15 +88,18 @@ class Proc:
         argv: list[str],
         started: int = 5,
         comm: bytes = b"sh",
-        own: bool = True,
+        foreign: str = "",
         uid: int | None = None,
+        cgroup: str = "/system.slice/docker.service",
     ) -> Path:
         process = self.root / str(pid)
         (process / "ns").mkdir(parents=True)
-        if own:
-            (process / "ns" / "net").hardlink_to(self.namespace)
-        else:
-            (process / "ns" / "net").touch()
+        for kind in NAMESPACES:
+            if kind == foreign:
+                (process / "ns" / kind).touch()
+            else:
+                (process / "ns" / kind).hardlink_to(self.own / "ns" / kind)
+        (process / "cgroup").write_text(f"0::{cgroup}\n")
         cmdline = "".join(f"{word}\0" for word in argv)
         (process / "cmdline").write_bytes(cmdline.encode("utf-8", "surrogateescape"))
         (process / "stat").write_bytes(b"%d (%s) S 1" % (pid, comm) + b" 0" * 17 + b" %d 0" % started)
@@ -124,7 +138,7 @@ def test_a_process_may_have_any_name(proc: Proc, comm: bytes) -> None:
 
 def test_processes_that_lie_or_vanish_hide_nobody(proc: Proc) -> None:
     proc.add(1, PARKED)
-    proc.add(2, PARKED, own=False)  # in another network namespace its port is not on this host
+    proc.add(2, PARKED, foreign="net")  # in another network namespace its port is not on this host
     proc.add(3, [*PARKED[:4], "-proto", "sctp"])
     proc.add(4, [*PARKED[:4], *FLAGS, "-host-port", "99999"])
     proc.add(5, [*PARKED[:4], *FLAGS, "-host-ip", "\udcff"])
@@ -136,6 +150,8 @@ def test_processes_that_lie_or_vanish_hide_nobody(proc: Proc) -> None:
     (proc.add(11, PARKED) / "ns" / "net").unlink()
     (proc.root / "12").symlink_to("nowhere")
     proc.add(13, PARKED)
+    proc.add(14, [*PARKED, "-v" * 10_000])
+    (proc.add(15, PARKED) / "cgroup").unlink()
     assert proc.found() == [1, 13]
 
 
@@ -150,6 +166,31 @@ def test_a_process_without_a_shims_pipe_is_none(proc: Proc) -> None:
     (proc.add(7, PARKED) / "fd" / "6").unlink()
     proc.add(8, PARKED)
     assert proc.found() == [8]
+
+
+@pytest.mark.parametrize("kind", ["pid", "user"])
+def test_root_in_a_container_of_the_hosts_network_is_no_shim(proc: Proc, kind: str) -> None:
+    proc.add(7, PARKED, foreign=kind)
+    proc.add(8, PARKED)
+    assert proc.found() == [8]
+
+
+@pytest.mark.parametrize("form", ["/docker/{}", "/system.slice/docker-{}.scope", "/machine/libpod-{}/x"])
+def test_nor_is_one_in_a_container_that_has_all_of_the_hosts_namespaces(proc: Proc, form: str) -> None:
+    """By its cgroup; where we are in a container ourselves, that one is no reason."""
+    ours, other = form.format("0123456789abcdef" * 4), form.format("f" * 64)
+    proc.add(7, PARKED, cgroup=ours)
+    proc.add(8, PARKED, cgroup=other)
+    assert proc.found() == []
+    (proc.own / "cgroup").write_text(f"0::{ours}\n")
+    assert proc.found() == [7]
+
+
+def test_of_other_users_nothing_is_read_but_who_they_are(proc: Proc) -> None:
+    process = proc.add(7, PARKED, uid=65534)
+    (process / "cmdline").unlink()
+    os.mkfifo(process / "cmdline")  # whoever opens it waits for ever
+    assert proc.found() == []
 
 
 @given(st.binary())
@@ -197,6 +238,30 @@ def test_a_real_parked_shim_is_found_and_its_line_can_be_opened(parked: tuple[in
     os.close(wake)
 
 
+def test_a_shim_holds_the_port_that_it_names(parked: tuple[int, Binding]) -> None:
+    pid, binding = parked
+    eventually(lambda: pid in [shim.pid for shim in find_shims()])
+    _, ip, port = binding.address
+    for other, holds in (
+        (binding, True),
+        (make_binding(port=port % 60000 + 1, ip=ip), False),
+        (make_binding(port=port, ip="127.0.0.2"), False),
+        (make_binding(port=port, ip=ip, proto="udp"), False),
+    ):
+        assert holds_its_port(Shim(pid, 0, [], other)) == holds, other
+
+
+def test_a_process_without_a_socket_on_descriptor_8_holds_no_port() -> None:
+    """... whatever else it has there, and also when it is gone."""
+    with subprocess.Popen(["sh", "-c", "exec 8</dev/null; echo; read x"], **PIPES) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        before = len(os.listdir("/proc/self/fd"))
+        assert not holds_its_port(Shim(process.pid, 0, [], make_binding()))
+        assert len(os.listdir("/proc/self/fd")) == before
+        process.communicate(b"\n")
+    assert not holds_its_port(Shim(process.pid, 0, [], make_binding()))
+
+
 @pytest.mark.parametrize("number", [6, 7])
 def test_a_line_is_a_pair_of_pipes_or_none_at_all(tmp_path: Path, number: int) -> None:
     directory = tmp_path / "7" / "fd"
@@ -215,6 +280,7 @@ def test_a_line_is_a_pair_of_pipes_or_none_at_all(tmp_path: Path, number: int) -
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+PIPES: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 LIAR = f"{MARK}\nimport os\nos.setresuid(65534, 0, 0)\nprint('ready', flush=True)\nos.read(0, 1)"
 
 

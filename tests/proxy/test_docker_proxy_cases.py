@@ -91,7 +91,7 @@ def echo_one(backend: socket.socket) -> bytes:
 def test_a_tcp_proxy_starts_holds_its_port_and_sigint_ends_it_with_0(
     artifact: Path, env: dict[str, str], ip: str, passed: bool
 ) -> None:
-    """The port is left to Envoy (whose sockets set SO_REUSEADDR, as this one here), and to nobody else."""
+    """The port is left to Envoy, and to nobody else: see test_owner.py."""
     address = (ip, free_port("tcp", ip))
     with published(artifact, env, "tcp", address, NOWHERE, passed=passed) as proxy:
         with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as stranger:
@@ -99,7 +99,6 @@ def test_a_tcp_proxy_starts_holds_its_port_and_sigint_ends_it_with_0(
                 stranger.bind(address)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, 5)
-        bound_socket("tcp", address).close()
         ready(proxy)
         assert proxy.stop() == 0
     bound_socket("tcp", address).close()

@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from shim.wire.words import PORT_FD
 from tests.harness.engines import Engine
 from tests.harness.load import Client
 from tests.harness.stack import Stack
@@ -14,6 +16,7 @@ from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
+NOBODY = 65534
 UPDATES = (
     "listener_manager.listener_(added|modified|removed)|cluster_manager.cluster_(added|modified|removed)"
 )
@@ -87,14 +90,15 @@ def test_an_envoy_that_returns_serves_again_by_itself(stack: Stack) -> None:
 
 def test_a_listener_that_envoy_rejects_hurts_no_other_and_recovers(stack: Stack) -> None:
     """... and says Envoy's reason in `status`."""
-    # In the way of Envoy, but not of dockerd or the shim: the port is taken between the two.
+    # Nobody can come between a shim and Envoy; but the port may be another user's than Envoy is.
     stack.envoy.kill()
     stack.dockerd.run_http("held", "-p", "127.0.0.1:8080:80", name="held")
     stack.dockerd.run_http("free", "-p", "127.0.0.1:8081:80", name="free")
-    with stack.host.socket() as thief:
-        thief.setsockopt(1, 2, 1)  # SOL_SOCKET, SO_REUSEADDR: as Envoy has, or the held port would refuse it
-        thief.bind(("127.0.0.1", 8080))
-        thief.listen()
+    (shim,) = [binding["pid"] for binding in stack.registrar.bindings() if binding["port"] == 8080]
+    port = f"/proc/{shim}/fd/{PORT_FD}"
+    os.chown(port, NOBODY, -1)
+    with ExitStack() as until:
+        until.callback(os.chown, port, os.geteuid(), -1)
         stack.envoy.start()
         assert stack.get(8081).text == "free\n"
         rejected = stack.binding(8080, "rejected")
