@@ -12,8 +12,8 @@ from shim.core.docker.labels import LABELS
 from shim.core.leases.lease import Lease, Stage
 from shim.registrar.state import State
 
-# Some tens of bindings, and a millisecond.
-PART_SIZE = 1 << 14
+# A dozen bindings, and half a millisecond.
+PART_SIZE = 1 << 13
 
 
 def bindings(state: State) -> Iterator[dict[str, Any]]:
