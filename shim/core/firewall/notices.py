@@ -1,4 +1,4 @@
-"""The kernel's notices of changes: whose socket touched our table, and whether a routing rule went.
+"""The kernel's notices of changes: whose socket touched our table, or deleted a routing rule.
 
 The layouts are those of linux/netlink.h, nfnetlink.h and nf_tables.h, in the host's byte order.
 """
@@ -27,9 +27,9 @@ def touching(data: bytes) -> set[int]:
     return found
 
 
-def rule_went(data: bytes) -> bool:
-    """Whether these routing notices tell of a routing rule that was deleted."""
-    return any(kind == DELETED_RULE for kind, _, _ in _messages(data))
+def deleting_rules(data: bytes) -> set[int]:
+    """The port ids of the sockets that, by these routing notices, deleted a routing rule."""
+    return {port for kind, port, _ in _messages(data) if kind == DELETED_RULE}
 
 
 def _is_ours(kind: int, body: bytes) -> bool:

@@ -58,6 +58,7 @@ class Firewall:
         self._active, self._reason, self._probed = False, "not looked into yet", False
         self._error = ""
         self._touched: set[int] = set()  # netlink port ids: of a process that has one socket, its pid
+        self._unruled: set[int] = set()  # the same, of those who deleted routing rules
         self._missed = False
         self._restored, self._restored_at = 0, 0.0
         self._fights, self._failures = Backoff(), Backoff()
@@ -147,8 +148,8 @@ class Firewall:
                 self._changed.set()
 
     def _heard_of_rules(self, data: bytes) -> None:
-        if notices.rule_went(data):
-            self._kernel.doubt_routing()
+        self._unruled |= notices.deleting_rules(data)
+        if self._is_others(self._unruled):
             self._changed.set()
 
     def _missed_some(self) -> None:
@@ -158,7 +159,10 @@ class Firewall:
     @property
     def _disturbed(self) -> bool:
         """Whether someone else changed the table we had made."""
-        return self._wanted > 0 and bool(self._touched.difference(self._programs.pids))
+        return self._wanted > 0 and self._is_others(self._touched)
+
+    def _is_others(self, port_ids: set[int]) -> bool:
+        return bool(port_ids.difference(self._programs.pids))
 
     async def _make_it_so(self) -> None:
         """One round: what is wanted now is applied, or known to be there."""
@@ -171,7 +175,10 @@ class Firewall:
             self._kernel.forget()
             if self._wanted == self._applied:
                 await self._wait(self._fights.next(trio.current_time()) or GATHER)
+        if self._is_others(self._unruled):
+            self._kernel.doubt_routing()
         self._touched.clear()
+        self._unruled.clear()
         generation = self._wanted
         try:
             await self._kernel.apply(self._table)

@@ -27,4 +27,4 @@ async def why_not(programs: Programs, *, keep: bool = False) -> str:
 
 def _too_old(error: str) -> str:
     """The kernel or nft does not know a word of ours, or something we have not met."""
-    return f"this kernel or nft cannot have it ({error})"
+    return f"this kernel or nft cannot have it ({error.removeprefix('nft: ')})"

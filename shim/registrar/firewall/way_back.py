@@ -25,13 +25,13 @@ class WayBack:
 
     async def ensure(self, families: Iterable[Family], keeping: Keeping) -> None:
         """Make what is missing.  Raises ProgramError, Conflict, ValueError."""
-        for way in ((family, keeping) for family in families):
-            if way not in self._sure:
-                missing = routes.missing(*way, *await self._look(way))
-                self._set.add(way)
-                for command in missing:
-                    await self._programs.ip(command)
-                self._sure.add(way)
+        ways = {(family, keeping) for family in families} - self._sure
+        # All are looked at before one is made: a conflict leaves nothing behind.
+        missing = [routes.missing(*way, *await self._look(way)) for way in ways]
+        self._set |= ways
+        for command in (command for commands in missing for command in commands):
+            await self._programs.ip(command)
+        self._sure |= ways
 
     async def remove(self) -> None:
         """Take away what is ours and nothing else."""
