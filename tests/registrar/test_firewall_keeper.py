@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from shim.core.firewall.table import Served, Table
-from shim.registrar.firewall import by_hand
+from shim.registrar.firewall import by_hand, watch
+from shim.registrar.firewall.backoff import Backoff
 from shim.registrar.firewall.programs import Programs
 from tests.harness.engines import which
 from tests.harness.firewall_lab import Lab, RunningFirewall
@@ -150,6 +151,34 @@ def test_changes_that_do_not_concern_us_cost_nothing(lab: Lab) -> None:
         assert firewall.apply(table(80, 81))
         assert firewall.status.restored == 0
         assert log.read_text().count("\n") == runs.count("\n") + 1
+
+
+def test_a_change_that_the_kernel_could_not_announce_is_found(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notices of a large transaction are more than a small buffer holds."""
+    monkeypatch.setattr(watch, "BUFFER", 1)
+    with RunningFirewall(lab) as firewall:
+        assert firewall.apply(table(80, 81))
+        for first in (1, 5001):
+            many = ", ".join(map(str, range(first, first + 5000)))
+            damage = f"delete element {TABLE} any4 {{ tcp . 81 }}" if first > 1 else ""
+            lab.load(
+                f"table inet other {{ set any4 {{ type inet_service; }}; }}\n{damage}\n"
+                f"add element inet other any4 {{ {many} }}"
+            )
+            assert firewall.apply(table(80, 81, first))
+            wanted = {"80", "81", str(first)}
+            eventually(lambda wanted=wanted: set(ports(lab).split()) == wanted)  # type: ignore[misc]
+        eventually(lambda: firewall.status.restored == 1)
+
+
+def test_who_fights_with_us_is_answered_at_once_and_then_ever_later() -> None:
+    backoff = Backoff()
+    assert [backoff.next(0.0) for _ in range(5)] == [0.0, 0.1, 0.2, 0.4, 0.8]
+    assert [backoff.next(1.0) for _ in range(7)][-1] == 30.0
+    assert backoff.next(1.0 + 60.0 + 29.0) == 30.0  # it came right after the wait
+    assert backoff.next(200.0) == 0.0
 
 
 def test_without_nft_nothing_is_waited_for_and_the_reason_is_said(lab: Lab, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ class Firewall:
     """Tell it with want() what should be; run() makes it so, one transaction at a time, the newest first.
 
     Before the first want() the kernel's table is left as a registrar before this one left it, and so it is
-    when run() ends.  ``keeping`` is what another registrar may have left; ``on_settled`` is called with
-    each generation that settled.
+    when run() ends.  ``keeping`` is what another registrar may have left.  ``on_settled`` is called with each
+    generation that settled, of several at once with the last; within want() where there is no firewall.
     """
 
     def __init__(
