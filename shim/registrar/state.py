@@ -15,11 +15,13 @@ from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
+from shim.core.leases.served import ServedAddresses
 from shim.core.service import Service
 from shim.host.procfs import PROBES, Probes
 from shim.registrar.deadlines import Deadlines
 from shim.registrar.docker_health import DockerHealth
 from shim.registrar.naming import Naming
+from shim.registrar.network import Network
 from shim.registrar.news import News
 from shim.registrar.order import Order
 from shim.registrar.settling import Settling
@@ -32,10 +34,18 @@ ENVOY_TIMEOUT = 10.0
 
 
 class State:
-    """``clock`` gives seconds on a monotonic clock; ``probes`` look into /proc."""
+    """``clock`` gives seconds on a monotonic clock; ``probes`` look into /proc.
+
+    ``fail_open``: network clients that find no Envoy go Docker's own way.
+    """
 
     def __init__(
-        self, templates: Templates, default_mode: Mode, clock: Callable[[], float], probes: Probes = PROBES
+        self,
+        templates: Templates,
+        default_mode: Mode,
+        clock: Callable[[], float],
+        probes: Probes = PROBES,
+        fail_open: bool = True,
     ) -> None:
         self.now = clock
         self.started_at = clock()
@@ -49,9 +59,18 @@ class State:
         self.naming = Naming(self.registry, default_mode, clock)
         self.shims = LiveShims(self.registry, self.naming, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
+        addresses = ServedAddresses(self.registry, self.sessions)
+        self.network = Network(addresses, clock, lambda: self.settling.settled, fail_open)
         # In the order of cause and effect.
         self._deadlines = Deadlines(
-            [self.naming, self.shims.orphans, self.settling, self.registry, self.shims.releases]
+            [
+                self.naming,
+                self.shims.orphans,
+                self.settling,
+                self.registry,
+                self.network,
+                self.shims.releases,
+            ]
         )
 
     def touch(self) -> None:

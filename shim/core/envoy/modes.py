@@ -18,12 +18,22 @@ class Mode(NamedTuple):
     network_filter: NetworkFilter  # what its listener does with a connection
     upstream: Upstream  # what its cluster speaks to the container
     statistics: str  # the root in Envoy's statistics below which its ports have theirs
+    takes_network: bool = True  # network clients are led to Envoy, past Docker's own rules
 
 
 HTTP = Mode("http", "a reverse proxy for HTTP/1.x, h2c and gRPC", http_filter, Upstream.HTTP, "http")
 TCP = Mode("tcp", "passes bytes", tcp_filter, Upstream.TCP, "tcp")
 
-MODES = {mode.name: mode for mode in (HTTP, TCP)}
+DIRECT = Mode(
+    "direct",
+    "leaves network clients to Docker's own rules, and passes the bytes of this host's clients",
+    tcp_filter,
+    Upstream.TCP,
+    "tcp",
+    takes_network=False,
+)
+
+MODES = {mode.name: mode for mode in (HTTP, TCP, DIRECT)}
 
 # What serves a container without labels, and one whose label is none of the modes.
 DEFAULT_MODE = HTTP

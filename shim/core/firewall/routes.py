@@ -17,10 +17,12 @@ class Conflict(Exception):
 
 
 def show_rules(family: Family) -> Argv:
+    """`ip`'s arguments that print every routing rule as JSON."""
     return ("-N", "-j", f"-{family.version}", "rule", "show")
 
 
 def show_routes(family: Family, keeping: Keeping) -> Argv:
+    """`ip`'s arguments that print the routes of the table as JSON."""
     return ("-N", "-j", f"-{family.version}", "route", "show", "table", str(keeping.route_table))
 
 

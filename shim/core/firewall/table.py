@@ -20,10 +20,12 @@ class Served(NamedTuple):
 
     @property
     def family(self) -> Family:
+        """IPv4 or IPv6."""
         return IPV6 if ":" in self.ip else IPV4
 
     @property
     def is_wildcard(self) -> bool:
+        """Whether it stands for every address of its family."""
         return self.ip in (IPV4.wildcard, IPV6.wildcard)
 
 

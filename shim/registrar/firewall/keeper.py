@@ -93,6 +93,7 @@ class Firewall:
 
     @property
     def status(self) -> Status:
+        """How things stand now."""
         whole = self._kernel.known and self._applied == self._wanted and not self._disturbed
         return Status(
             self._active,

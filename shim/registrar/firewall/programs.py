@@ -30,6 +30,7 @@ class Programs:
         self.pids: deque[int] = deque(maxlen=REMEMBERED)
 
     def has(self, name: str) -> bool:
+        """Whether this host has that program."""
         return shutil.which(name, path=self._path) is not None
 
     async def nft(self, *args: str, script: str = "", timeout: float = TIMEOUT) -> str:
@@ -37,9 +38,11 @@ class Programs:
         return await self.run(["nft", *args], script, timeout)
 
     async def ip(self, args: Sequence[str], timeout: float = TIMEOUT) -> str:
+        """What `ip` prints.  Raises ProgramError."""
         return await self.run(["ip", *args], "", timeout)
 
     async def run(self, argv: Sequence[str], stdin: str, timeout: float) -> str:
+        """What a program prints, with ``script`` on its standard input.  Raises ProgramError."""
         found = shutil.which(argv[0], path=self._path)
         if found is None:
             raise ProgramError(f"no {argv[0]} program")

@@ -7,7 +7,7 @@ from shim.core.binding import Address
 from shim.core.firewall.listing import ListingError, parse, rules_of
 from shim.core.firewall.script import CLEAR, delta, probe, whole
 from shim.core.firewall.table import Keeping, Served, Table, served, served_of
-from tests.firewall_tables import firewall_tables
+from tests.core.firewall.tables import firewall_tables
 
 ANY, ONE = Served("0.0.0.0", 80), Served("10.0.0.1", 80)
 ANY6, ONE6 = Served("::", 80), Served("fd00::1", 80)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shim.core.firewall import listing, notices, script
 from shim.core.firewall.table import Served, Table
 from shim.registrar.firewall import watch
-from tests.firewall_tables import firewall_tables
+from tests.core.firewall.tables import firewall_tables
 from tests.harness.host import Host
 from tests.harness.netns import CommandError
 
