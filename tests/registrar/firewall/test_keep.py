@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from shim.core.firewall.table import Keeping, Served, Table
-from tests.harness.firewall_lab import (
+from tests.harness.host import Host
+from tests.harness.wait import eventually
+from tests.registrar.firewall.lab import (
     BRIDGE,
     BRIDGE6,
     CONTAINER_PORT,
@@ -16,8 +18,6 @@ from tests.harness.firewall_lab import (
     Relaying,
     RunningFirewall,
 )
-from tests.harness.host import Host
-from tests.harness.wait import eventually
 
 pytestmark = pytest.mark.docker
 

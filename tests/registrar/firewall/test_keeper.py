@@ -14,8 +14,8 @@ from shim.registrar.firewall import by_hand, watch
 from shim.registrar.firewall.backoff import Backoff
 from shim.registrar.firewall.programs import Programs
 from tests.harness.engines import which
-from tests.harness.firewall_lab import Lab, RunningFirewall
 from tests.harness.wait import eventually
+from tests.registrar.firewall.lab import Lab, RunningFirewall
 
 pytestmark = pytest.mark.docker
 

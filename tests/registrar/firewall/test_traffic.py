@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from shim.core.firewall.table import Served, Table
-from tests.harness.firewall_lab import (
+from tests.harness.host import Host
+from tests.registrar.firewall.lab import (
     BRIDGE,
     BRIDGE6,
     CONTAINER_PORT,
@@ -20,7 +21,6 @@ from tests.harness.firewall_lab import (
     RunningFirewall,
     parse,
 )
-from tests.harness.host import Host
 
 pytestmark = pytest.mark.docker
 

@@ -19,10 +19,9 @@ import trio
 from shim.core.firewall.table import Table
 from shim.registrar.firewall.keeper import Firewall, Status
 from shim.registrar.firewall.programs import Programs
-
-from .engines import which
-from .host import Host
-from .netns import Namespace, run, tool_env
+from tests.harness.engines import which
+from tests.harness.host import Host
+from tests.harness.netns import Namespace, run, tool_env
 
 IP_TRANSPARENT, IPV6_TRANSPARENT = 19, 75
 BRIDGE, BRIDGE6 = "172.17.0.1", "fd00:17::1"
