@@ -70,8 +70,8 @@ class Config:
     )
     api_address: Endpoint = _key(
         values.socket_or_address,
-        Endpoint("127.0.0.1", 7776),
-        "where the registrar serves xDS and state; also `unix:/path`",
+        Endpoint(path="/run/envoy-docker-shim/api.sock"),
+        "where the registrar serves xDS and state: `unix:/path`, for root and Envoy's group, or `host:port`",
         "SHIM_API_ADDR",
     )
     docker_host: str = _key(
@@ -90,9 +90,14 @@ class Config:
         "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
     )
     envoy_admin: Endpoint = _key(
-        values.host_and_port,
-        Endpoint("127.0.0.1", 9901),
+        values.socket_or_address,
+        Endpoint(path="/run/envoy/admin.sock"),
         "Envoy's admin, for `bootstrap`, and where the registrar asks why Envoy refused a port",
+    )
+    scrape_address: Endpoint | None = _key(
+        values.optional(values.host_and_port),
+        Endpoint("127.0.0.1", 9901),
+        "where Envoy's statistics are scraped if its admin is a Unix socket; `null`: nowhere",
     )
     firewall: bool = _key(
         values.boolean,

@@ -37,6 +37,27 @@ DYNAMIC_USERS = range(61184, 65520)
 LOOKUP_PAUSE = 1.0
 
 
+async def share_with_group(path: str, setting: str | int) -> None:
+    """Let the group of Envoy's user connect to the API's socket; ``setting`` is the key `envoy_user`."""
+    group = await trio.to_thread.run_sync(_group_of, setting, abandon_on_cancel=True)
+    if group is None:
+        return
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:
+        log.warning("%s cannot be given to Envoy's group %d: %s", path, group, error.strerror)
+
+
+def _group_of(setting: str | int) -> int | None:
+    try:
+        if isinstance(setting, int):
+            return pwd.getpwuid(setting).pw_gid
+        return pwd.getpwnam(AUTO_NAME if setting == AUTO else setting).pw_gid
+    except (KeyError, OSError, ValueError):
+        # A number without a name, such as one of a container's: its group has the same.
+        return setting if isinstance(setting, int) else None
+
+
 class EnvoyUsers:
     """``trusts(user)`` answers at once, from what is known; ``run`` makes it known."""
 

@@ -12,7 +12,7 @@ from shim.core.text import printable
 
 # Ours are 32 digits and a retry's number, and "[::1]:65535" is a long address.
 VERSION_LIMIT = 64
-ADMIN_LIMIT = 64
+ADMIN_LIMIT = 128
 # Envoys' descriptions of themselves that are kept.
 KNOWN_LIMIT = 64
 

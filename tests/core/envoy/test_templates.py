@@ -26,7 +26,7 @@ IDS = ["none", "hops", "otlp", "zipkin"]
 TEXTS = st.text(st.characters())
 SERVICES = st.builds(Service, TEXTS, TEXTS, TEXTS, TEXTS)
 SERVINGS = st.sampled_from(list(MODES.values())).map(Serving)
-HTTP, TCP = Serving(MODES["http"]), Serving(MODES["tcp"])
+HTTP = Serving(MODES["http"])
 BINDINGS = st.builds(
     Binding,
     st.builds(
@@ -58,7 +58,7 @@ def test_a_listener_is_the_dict_that_it_stands_for(
     address = binding.address
     place = (str(address), address.ip, address.port, name, name)
     free = address.ip not in ("0.0.0.0", "::")
-    if serving == TCP:
+    if serving.mode.upstream is Upstream.TCP:
         wanted = tcp_listener(*place, freebind=free)
     else:
         zipkin = options.tracing is not None and options.tracing.kind == "zipkin"
