@@ -17,17 +17,17 @@ from shim.core.envoy.tracing import Collector
 from shim.wire.words import DEFAULT_SOCKET
 
 DEFAULTS = Config(
-    DEFAULT_SOCKET,
-    Endpoint("127.0.0.1", 7776),
-    "unix:///var/run/docker.sock",
-    MODES["http"],
-    0,
-    None,
-    Endpoint("127.0.0.1", 9901),
-    "auto",
-    256,
-    4096,
-    "info",
+    socket=DEFAULT_SOCKET,
+    api_address=Endpoint("127.0.0.1", 7776),
+    docker_host="unix:///var/run/docker.sock",
+    default_mode=MODES["http"],
+    trusted_hops=0,
+    tracing=None,
+    envoy_admin=Endpoint("127.0.0.1", 9901),
+    envoy_user="auto",
+    max_header_kb=256,
+    envoy_heap_mb=4096,
+    log_level="info",
 )
 
 

@@ -14,8 +14,8 @@ from shim.config.load import load
 from shim.core.binding import binding_from_flags
 from shim.core.discovery.request import ADMIN_LIMIT, VERSION_LIMIT, parse_request
 from shim.core.docker.containers import addresses_of, published_by
-from shim.core.docker.labels import describe, service_of, serving_of
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, describe, service_of, serving_of
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Templates
 from shim.core.leases.cluster_names import cluster_names
@@ -92,10 +92,10 @@ def config(data: bytes) -> None:
 
 
 def labels(data: bytes) -> None:
-    """Docker's container, or three labels: short clean names, and JSON that says what was meant."""
+    """Docker's container, or its labels: short clean names, and JSON that says what was meant."""
     container = _container(data)
     service, serving = service_of(container), serving_of(container, MODES["tcp"])
-    for text in (service.name, service.environment, service.container, service.image, service.container_id):
+    for text in service:
         assert text.isprintable()
         assert len(text) <= NAME_LIMIT
     assert service.name
@@ -124,7 +124,7 @@ def _container(data: bytes) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError):
         values = words_of(data)
-        keys = ("ServiceName", "EnvironmentName", "ProxyMode", "com.docker.compose.service")
+        keys = (*(label.name for label in LABELS), COMPOSE_SERVICE, COMPOSE_PROJECT)
         document = {"Names": values[:1], "Labels": dict(zip(keys, values, strict=False))}
     return document if isinstance(document, dict) else {"Labels": document}
 

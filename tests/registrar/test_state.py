@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shim.core.binding import Binding
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES
 from shim.core.envoy.templates import Templates
 from shim.host.procfs import Probes, start_time
