@@ -22,7 +22,7 @@ from shim.core.leases.cluster_names import cluster_names
 from shim.core.service import unnamed_service
 from shim.core.text import NAME_LIMIT
 from shim.host.procfs import flags_of
-from shim.registrar.docker import ID_LIMIT, Nonsense, _started_container
+from shim.registrar.docker import ID_LIMIT, UnexpectedAnswer, _started_container
 from shim.registrar.nack_reasons import rejections, url_of
 from shim.wire.flags import FlagError, format_address, parse_flags
 from shim.wire.words import MARK, NAME
@@ -156,7 +156,7 @@ def event(data: bytes) -> None:
     """A line of Docker's events."""
     try:
         assert len(_started_container(data)) <= ID_LIMIT
-    except Nonsense as error:
+    except UnexpectedAnswer as error:
         assert len(str(error)) < 1000
 
 

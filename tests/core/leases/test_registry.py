@@ -54,7 +54,7 @@ class Host:
 
     def advance(self, seconds: float = 0.0) -> None:
         self.now += seconds
-        self.registry.look(self.now)
+        self.registry.advance(self.now)
         assert self.registry.due() > self.now
 
     def envoy(self, node: str = "envoy") -> Session:
