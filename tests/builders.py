@@ -13,10 +13,12 @@ import trio
 import trio.testing
 
 from shim.core.binding import Address, Backend, Binding
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.json import Json
-from shim.core.envoy.listeners import HttpOptions, listener
+from shim.core.envoy.listeners import listener
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Templates
+from shim.core.envoy.upstreams import cluster
 from shim.core.leases.lease import Lease
 from shim.core.service import Service
 from shim.registrar.state import State
@@ -66,28 +68,26 @@ def make_labelled(
     return make_service(name, environment, **more), Serving(MODES[mode], problem)
 
 
-def http_listener(
-    name: str,
-    ip: str,
-    port: int,
-    stat_prefix: str,
-    cluster: str,
-    service: Service,
-    options: HttpOptions,
+def make_listener(
+    mode: str,
+    name: str = "tcp/0.0.0.0:18080",
+    ip: str = "0.0.0.0",
+    port: int = 18080,
+    stat_prefix: str = "web-prod-80",
+    cluster: str = "web-prod-80",
+    service: Service | None = None,
+    options: HttpOptions = HttpOptions(),  # noqa: B008 (immutable)
     *,
     freebind: bool = False,
 ) -> Json:
-    """A whole listener in http mode."""
-    http = MODES["http"].network_filter(stat_prefix, cluster, service, options)
-    return listener(name, ip, port, stat_prefix, http, freebind=freebind)
+    """A whole listener in this mode."""
+    place = (name, ip, port, stat_prefix, cluster)
+    return listener(MODES[mode], *place, service or make_service(), options, freebind=freebind)
 
 
-def tcp_listener(
-    name: str, ip: str, port: int, stat_prefix: str, cluster: str, *, freebind: bool = False
-) -> Json:
-    """A whole listener in tcp mode."""
-    tcp = MODES["tcp"].network_filter(stat_prefix, cluster, make_service(), HttpOptions())
-    return listener(name, ip, port, stat_prefix, tcp, freebind=freebind)
+def make_cluster(mode: str, name: str, ip: str, port: int) -> Json:
+    """The cluster of one container port that is served in this mode."""
+    return cluster(name, ip, port, MODES[mode].upstream)
 
 
 def make_lease(

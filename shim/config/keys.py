@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 from shim.config import values
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
-from shim.core.envoy.modes import DEFAULT_MODE, MODES, Mode
+from shim.core.envoy.modes import DEFAULT_MODE, Mode
 from shim.core.envoy.tracing import Collector
 from shim.wire.words import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 OTLP_PORT, ZIPKIN_PORT = 4317, 9411
-MODE_NAMES = " or ".join(f"`{mode}`" for mode in MODES)
 
 
 class Key(NamedTuple):
@@ -32,6 +31,8 @@ class Key(NamedTuple):
             return "none"
         if isinstance(self.default, bool):
             return f"`{str(self.default).lower()}`"
+        if self.default == "":
+            return "empty"
         return f"`{self.default.name if isinstance(self.default, Mode) else self.default}`"
 
 
@@ -80,7 +81,11 @@ class Config:
         "Docker's API; also `tcp://host:port`, without TLS",
         "DOCKER_HOST",
     )
-    default_mode: Mode = _key(values.mode, DEFAULT_MODE, f"{MODE_NAMES}, for containers without `ProxyMode`")
+    default_mode: Mode = _key(
+        values.mode,
+        DEFAULT_MODE,
+        "one of the [modes](how-it-works.md#modes), for containers without `ProxyMode`",
+    )
     trusted_hops: int = _key(
         values.number(0, 100, int), 0, "how many proxies in front are believed in `X-Forwarded-For`"
     )

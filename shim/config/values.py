@@ -14,7 +14,14 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.modes import MODES, Mode
 
 
-def text_value(value: object) -> str:
+def any_text(value: object) -> str:
+    """Any text, perhaps empty."""
+    if not isinstance(value, str):
+        raise ValueError("must be a text")
+    return value
+
+
+def some_text(value: object) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:
         raise ValueError("must be a text that is not empty")
@@ -23,7 +30,7 @@ def text_value(value: object) -> str:
 
 def absolute_path(value: object) -> str:
     """A path that a Unix socket can have."""
-    text = text_value(value)
+    text = some_text(value)
     # sun_path in sockaddr_un has 108 bytes, one of them for the end.
     if not text.startswith("/") or len(os.fsencode(text)) > 107 or "\0" in text:
         raise ValueError("must be an absolute path of at most 107 bytes")
@@ -87,7 +94,7 @@ def _is_ip6(text: str) -> bool:
 
 def host_and_port(value: object) -> Endpoint:
     """``host:port`` or ``[v6]:port``."""
-    text = text_value(value)
+    text = some_text(value)
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
@@ -100,7 +107,7 @@ def host_and_port(value: object) -> Endpoint:
 
 def socket_or_address(value: object) -> Endpoint:
     """``unix:/path``, ``host:port`` or ``[v6]:port``."""
-    text = text_value(value)
+    text = some_text(value)
     if text.startswith("unix:"):
         return Endpoint(path=absolute_path(text.removeprefix("unix:")))
     return host_and_port(text)
@@ -108,7 +115,7 @@ def socket_or_address(value: object) -> Endpoint:
 
 def docker_host(value: object) -> str:
     """``unix:///path`` or ``tcp://host:port``, as in DOCKER_HOST."""
-    text = text_value(value)
+    text = some_text(value)
     scheme, _, rest = text.partition("://")
     if scheme == "unix":
         absolute_path(rest)
@@ -123,7 +130,7 @@ def url(schemes: tuple[str, ...], default_port: int) -> Callable[[object], tuple
     """A URL with one of these schemes: where it leads, and its path."""
 
     def parse(value: object) -> tuple[Endpoint, str]:
-        text = text_value(value)
+        text = some_text(value)
         try:
             parts = urlsplit(text)
             port = parts.port or default_port

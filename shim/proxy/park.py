@@ -149,8 +149,8 @@ def udp_script(file: str) -> str:
     return f"{MARK}\npython={python} file={program}{_UDP % _WORDS}"
 
 
-def wake(port: int) -> None:
-    """The relay is there: no more signals."""
+def stop_datagram_signal(port: int) -> None:
+    """Stop the kernel's signal for each datagram: the relay reads the port by itself."""
     import fcntl
 
     fcntl.fcntl(port, fcntl.F_SETFL, fcntl.fcntl(port, fcntl.F_GETFL) & ~posix.O_ASYNC)

@@ -4,6 +4,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import trio
 
@@ -19,10 +20,28 @@ from shim.registrar.view import as_json, bindings, status
 log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
+KINDS = ("listeners", "clusters", "endpoints")
 # How long an Envoy that has no configuration waits for one that is not known yet (seconds).
 FRESH_TIMEOUT = 10.0
 # How often (seconds) it is said that somebody poses as an Envoy, or that `envoy_user` is wrong.
 COMPLAINT_PAUSE = 60.0
+
+
+class Page(NamedTuple):
+    """What GET of one path answers: a row, for the documentation too."""
+
+    meaning: str
+    content: Callable[[State], Response]
+
+
+PAGES = {
+    "/healthz": Page(
+        "`ok`, once shims have been found and the registrar listens",
+        lambda state: Response(200, b"ok\n", "text/plain"),
+    ),
+    "/bindings": Page("a list of [bindings](#a-binding)", lambda state: _json(bindings(state))),
+    "/status": Page("an object with the [status](#the-status)", lambda state: _json(status(state))),
+}
 
 
 class Api:
@@ -56,29 +75,18 @@ class Api:
             if request.method != "POST":
                 return _error(405, "discovery is asked for with POST")
             return await self._discover(path.removeprefix(DISCOVERY), request)
-        pages = {"/healthz": self._health, "/bindings": self._bindings, "/status": self._status}
-        if path not in pages:
+        if path not in PAGES:
             return _error(
-                404,
-                f"no such path; there are {', '.join(pages)} and {DISCOVERY}listeners, clusters, endpoints",
+                404, f"no such path; there are {', '.join(PAGES)} and {DISCOVERY}{', '.join(KINDS)}"
             )
         if request.method not in ("GET", "HEAD"):
             return _error(405, f"{path} is read with GET")
-        return pages[path]()
-
-    def _health(self) -> Response:
-        return Response(200, b"ok\n", "text/plain")
-
-    def _bindings(self) -> Response:
-        return _json(bindings(self._state))
-
-    def _status(self) -> Response:
-        return _json(status(self._state))
+        return PAGES[path].content(self._state)
 
     # -- discovery -------------------------------------------------------------------------------
 
     async def _discover(self, kind: str, request: Request) -> Response:
-        if kind not in ("listeners", "clusters", "endpoints"):
+        if kind not in KINDS:
             return _error(
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )

@@ -1,34 +1,33 @@
-"""What falls due with time: members that say when, and do it."""
+"""The registrar's work that becomes possible with time or with an Envoy's progress, and when it is due."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
-# What is overdue was just looked at, and waits for something else than time: it is looked at again after this
-# (seconds), not at once.
+# A member still overdue waits for an Envoy: retry after this pause (seconds), no busy loop.
 OVERDUE_PAUSE = 0.001
 
 
-class Member(Protocol):
-    """Something with work that time brings, or an Envoy's progress."""
+class Timed(Protocol):
+    """Something with work that time, or an Envoy's progress, makes due."""
 
     def due(self) -> float:
-        """When ``look`` has something to do even if nothing happens (seconds); infinity: never."""
+        """When ``advance`` has work even if nothing happens (seconds); infinity: never."""
 
-    def look(self, now: float) -> None:
-        """Do what is due, or has become possible.  Cheap where there is nothing."""
+    def advance(self, now: float) -> None:
+        """Run what is due, or has become possible, at ``now`` (seconds).  Cheap where there is nothing."""
 
 
 class Deadlines:
-    """The members in the order in which one's work may be cause for the next one's."""
+    """The members, in an order in which the work of one may make that of a later one possible."""
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Timed]) -> None:
         self._members = members
 
-    def look(self, now: float) -> None:
-        """Have every member do what it can."""
+    def advance(self, now: float) -> None:
+        """Run what is due of every member."""
         for member in self._members:
-            member.look(now)
+            member.advance(now)
 
     def next(self, now: float) -> float:
-        """When to look again at the latest; infinity: only when something happens."""
+        """When to call ``advance`` again at the latest (seconds); infinity: only if something happens."""
         return min(max(member.due(), now + OVERDUE_PAUSE) for member in self._members)

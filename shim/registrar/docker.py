@@ -16,7 +16,7 @@ from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease, Unlabelled
 from shim.core.service import Service
-from shim.registrar.dockerd import Presence
+from shim.registrar.dockerd import DockerdPresence
 from shim.registrar.state import State
 
 # An answer that takes longer (seconds) is none.
@@ -37,11 +37,11 @@ ID_LIMIT = 128
 IDS_LIMIT = 200
 
 
-class Nonsense(Exception):
-    """Docker's API answered what it never answers."""
+class UnexpectedAnswer(Exception):
+    """Docker's API answered with a status or a content that it does not have."""
 
 
-FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, Nonsense, OSError)
+FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnexpectedAnswer, OSError)
 
 
 def client_for(docker_host: str) -> httpx.AsyncClient:
@@ -63,7 +63,7 @@ class Docker:
     def __init__(self, client: httpx.AsyncClient, state: State, docker_host: str = "") -> None:
         self._client = client
         unix = docker_host.startswith("unix://")
-        self._presence = Presence(docker_host.removeprefix("unix://") if unix else "")
+        self._presence = DockerdPresence(docker_host.removeprefix("unix://") if unix else "")
         self._state = state
         self._health = state.docker
         self._started: set[str] = set()
@@ -91,13 +91,13 @@ class Docker:
         while not await self._presence.there():
             self._health.failed("no dockerd listens")
             await self._pause(RETURN_LOOK if self._state.shims.orphans else LOOK)
-        self._state.release_orphans()
+        self._state.dismiss_orphans()
 
     async def _pause(self, seconds: float) -> None:
         """Wait that long, or until a shim has lost its dockerd."""
         with trio.move_on_after(seconds):
             await self._state.shims.orphans.dockerd_wanted.wait()
-        self._state.shims.orphans.dockerd_wanted.take()
+        self._state.shims.orphans.dockerd_wanted.consume()
 
     async def _follow(self) -> None:
         """One connection's life: subscribe first, then list, so that nothing falls between."""
@@ -128,18 +128,18 @@ class Docker:
 
             nursery.start_soon(listen)
             nursery.start_soon(look_up)
-        raise failure or Nonsense("the event stream ended")
+        raise failure or UnexpectedAnswer("the event stream ended")
 
     async def _listen(self, request: httpx.Request) -> None:
         response = await self._client.send(request, stream=True)
         try:
             if response.status_code != 200:
-                raise Nonsense(f"/events answered {response.status_code}")
+                raise UnexpectedAnswer(f"/events answered {response.status_code}")
             async for line in _lines(response):
                 identity = _started_container(line)
                 if identity:
                     self._started.add(identity)
-                    self._state.naming.wanted.make()
+                    self._state.labelling.wanted.set()
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await response.aclose()
@@ -147,8 +147,8 @@ class Docker:
     async def _look_up_all(self) -> None:
         containers = await self._list(None)
         self._health.answered(len(containers))
-        self._state.network.docker_came.make()
-        self._state.release_orphans()
+        self._state.network.docker_came.set()
+        self._state.dismiss_orphans()
         self._apply(containers)
         self._state.settle()
 
@@ -158,10 +158,10 @@ class Docker:
         due = state.now()
         while True:
             with trio.move_on_after(max(0.0, due - state.now())):
-                await state.naming.wanted.wait()
+                await state.labelling.wanted.wait()
                 # Perhaps by a container that is new: it is asked about before those that are known.
                 due = min(due, state.now() + ASK_AFTER[0])
-            state.naming.wanted.take()
+            state.labelling.wanted.consume()
             if self._started:
                 # Whatever came in meanwhile goes into the same call.
                 started, self._started = self._started, set()
@@ -189,13 +189,13 @@ class Docker:
             with trio.fail_after(CALL_TIMEOUT):
                 response = await self._client.get("/containers/json", params=params)
         except trio.TooSlowError:
-            raise Nonsense(f"/containers/json did not answer within {CALL_TIMEOUT:g} s") from None
+            raise UnexpectedAnswer(f"/containers/json did not answer within {CALL_TIMEOUT:g} s") from None
         try:
             containers = response.json()
         except (ValueError, RecursionError):
             containers = None
         if response.status_code != 200 or not isinstance(containers, list):
-            raise Nonsense(f"/containers/json answered {response.status_code} {response.text[:80]!r}")
+            raise UnexpectedAnswer(f"/containers/json answered {response.status_code} {response.text[:80]!r}")
         return [container for container in containers if isinstance(container, Mapping)]
 
     def _apply(self, containers: list[Container]) -> None:
@@ -211,7 +211,7 @@ class Docker:
                 for lease in state.registry.of_container(address)
                 if (lease.binding.address.proto, lease.binding.address.port) in published
             ]
-            service, serving = service_of(container), serving_of(container, state.naming.default_mode)
+            service, serving = service_of(container), serving_of(container, state.labelling.default_mode)
             labelled += [(lease, service, serving) for lease in leases]
             known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known
@@ -232,7 +232,7 @@ async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
         buffer += chunk
         *lines, buffer = buffer.split(b"\n")
         if len(buffer) > EVENT_LIMIT:
-            raise Nonsense("an event of more than a megabyte")
+            raise UnexpectedAnswer("an event of more than a megabyte")
         for line in lines:
             yield line
 
@@ -246,9 +246,9 @@ def _started_container(line: bytes) -> str:
         identity = event["Actor"]["ID"]
         action = event["Action"]
     except (ValueError, LookupError, TypeError, RecursionError):
-        raise Nonsense(f"not an event: {line[:80]!r}") from None
+        raise UnexpectedAnswer(f"not an event: {line[:80]!r}") from None
     if not isinstance(identity, str) or len(identity) > ID_LIMIT:
-        raise Nonsense(f"not a container's id: {identity!r:.80}")
+        raise UnexpectedAnswer(f"not a container's id: {identity!r:.80}")
     return identity if action == "start" else ""
 
 

@@ -11,7 +11,7 @@ from shim.host.peer_credentials import credentials_of
 SYSTEMD = 1
 
 
-class Presence:
+class DockerdPresence:
     """The dockerd behind a Unix socket; an empty path: one elsewhere, that is simply asked."""
 
     def __init__(self, path: str) -> None:

@@ -15,7 +15,7 @@ import trio
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
 from shim.core.endpoint import Endpoint
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
 from shim.host.peer_credentials import user_of
 from shim.registrar import registration

@@ -14,9 +14,9 @@ from shim.core.binding import Address
 from shim.core.envoy.modes import Serving
 from shim.core.firewall.table import Served, Table, served, served_of
 from shim.core.leases.served import ServedAddresses
+from shim.registrar.events import PendingFlag
 from shim.registrar.firewall.docker_rules import docker_rules
 from shim.registrar.firewall.keeper import Firewall
-from shim.registrar.news import Request
 
 # How long Envoys are left untold that listeners were withdrawn, for the table to let go first (seconds).
 WITHDRAWAL_TIMEOUT = 0.5
@@ -32,7 +32,7 @@ class Way(NamedTuple):
 
 
 class Network:
-    """``look`` is a member of the registrar's deadlines; ``settled`` says when the leases are complete.
+    """``advance`` is a member of the registrar's deadlines; ``settled`` says when the leases are complete.
 
     ``fail_open``: network clients that find no Envoy go Docker's own way.
     """
@@ -45,7 +45,7 @@ class Network:
         fail_open: bool = True,
     ) -> None:
         self.firewall: Firewall | None = None
-        self.docker_came = Request()  # made when a dockerd may have written its rules
+        self.docker_came = PendingFlag()  # set when a dockerd may have written its rules
         self.docker_rules: bool | None = None  # whether Docker has any; None: not known
         self._addresses = addresses
         self._settled = settled
@@ -67,11 +67,11 @@ class Network:
         """When an Envoy that was there before this registrar should be back."""
         return self._local_until if self._inherited else float("inf")
 
-    def look(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Ask for another table, if another one is right."""
         if self.firewall is None or not self._settled():
             return
-        self._addresses.look()
+        self._addresses.update()
         if now >= self._local_until:
             self._inherited = frozenset()
         local = self._addresses.envoy_is_there or bool(self._inherited)
@@ -130,4 +130,4 @@ class Network:
             while True:
                 self.docker_rules = await docker_rules()
                 await self.docker_came.wait()
-                self.docker_came.take()
+                self.docker_came.consume()

@@ -14,7 +14,7 @@ from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
 from shim.core.service import Service
 from shim.registrar.docker_health import DockerHealth
-from shim.registrar.news import Request
+from shim.registrar.events import PendingFlag
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -29,23 +29,23 @@ INIT = 1
 
 
 class Orphans:
-    """``release`` is called with the lease of a shim that is to end."""
+    """``dismiss`` is called with the lease of a shim that is to end."""
 
     def __init__(
         self,
         registry: Registry,
         docker: DockerHealth,
-        release: Callable[[Lease], None],
+        dismiss: Callable[[Lease], None],
         clock: Callable[[], float],
         parent_of: Callable[[int], int],
     ) -> None:
         self._registry = registry
         self._docker = docker
-        self._release = release
+        self._dismiss = dismiss
         self._now = clock
         self._parent_of = parent_of
         # Made when a shim has lost its dockerd: a new one is looked for in earnest then.
-        self.dockerd_wanted = Request()
+        self.dockerd_wanted = PendingFlag()
         self._due = math.inf  # when the doubted are looked at again
         self._parents: dict[int, int] = {}  # lease -> the process that started its shim
         self._doubted: dict[int, float] = {}  # lease -> when it is judged
@@ -76,7 +76,7 @@ class Orphans:
         """When the doubted are looked at again; infinity: nobody is doubted."""
         return self._due
 
-    def look(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Judge the doubted."""
         if now < self._due:
             return
@@ -86,22 +86,22 @@ class Orphans:
             if not self._has_its_parent(lease):
                 self._orphaned(lease)
                 if now >= until and self._docker.reachable:
-                    self._release(lease)  # there is a dockerd again already
+                    self._dismiss(lease)  # there is a dockerd again already
             elif now >= until and not self._docker.reachable:
                 self._doubted[lease_id] = now + DOUBT
             elif now >= until:
                 # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
                 del self._doubted[lease_id]
-                self._release(lease)
+                self._dismiss(lease)
         self._due = min(now + DOUBT_LOOK, *self._doubted.values()) if self._doubted else math.inf
 
-    def release_all(self) -> int:
+    def dismiss_all(self) -> int:
         """dockerd is there again, and wants the ports of the containers that lived on: how many."""
         orphans = [lease for lease in self._registry if lease.orphan and not lease.released]
         self._left = {lease.binding: lease.labelled for lease in orphans if lease.labelled is not None}
         self._left_at = self._now()
         for lease in orphans:
-            self._release(lease)
+            self._dismiss(lease)
         return len(orphans)
 
     def inherited_service(self, binding: Binding, now: float) -> tuple[Service, Serving] | None:
@@ -118,5 +118,5 @@ class Orphans:
         self._doubted.pop(lease.id, None)
         if not lease.orphan:
             lease.orphan = True
-            self.dockerd_wanted.make()
+            self.dockerd_wanted.set()
             log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)

@@ -85,7 +85,7 @@ async def keep_serving(sock: socket.socket, path: str, state: State) -> None:
             nursery.start_soon(serve, sock, state)
             while _identity(path) == identity:
                 await state.shims.missed.wait()
-                state.shims.missed.take()
+                state.shims.missed.consume()
             nursery.cancel_scope.cancel()
         log.warning("%s was taken away: listening there anew", path)
         state.shims.port_owner.publish()

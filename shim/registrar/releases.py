@@ -45,7 +45,7 @@ class Releases:
         """When to look again, an Envoy's progress left aside; infinity: nothing waits."""
         return self._due
 
-    def look(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Tell those whose time has come."""
         processed = self._registry.sessions.processed()
         if processed == self._processed and now < self._due:

@@ -31,7 +31,7 @@ class Settling:
         """When the time for `resync` is over; infinity: not before Docker has told, or long ago."""
         return math.inf if self.settled else self._at
 
-    def look(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Settle, if it is time."""
         if not self.settled and now >= self._at:
             self.settled = True

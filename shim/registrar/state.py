@@ -20,17 +20,18 @@ from shim.core.service import Service
 from shim.host.procfs import PROBES, Probes
 from shim.registrar.deadlines import Deadlines
 from shim.registrar.docker_health import DockerHealth
-from shim.registrar.naming import Naming
+from shim.registrar.events import Broadcast
+from shim.registrar.labelling import Labelling
+from shim.registrar.live_shims import LiveShims
 from shim.registrar.network import Network
-from shim.registrar.news import News
 from shim.registrar.order import Order
 from shim.registrar.settling import Settling
-from shim.registrar.shims import LiveShims
 
 log = logging.getLogger("envoy-docker-shim")
 
-# An Envoy that has not come back by then (seconds after the registrar's start) is not there.
-ENVOY_TIMEOUT = 10.0
+# An Envoy that an earlier registrar served is taken to be gone when it has not polled by then (seconds after
+# the start of this one).
+PREDECESSOR_TIMEOUT = 10.0
 
 
 class State:
@@ -49,22 +50,22 @@ class State:
     ) -> None:
         self.now = clock
         self.started_at = clock()
-        self.changed = News()
-        self.pushed = {"clusters": News(), "listeners": News()}
+        self.changed = Broadcast()
+        self.pushed = {"clusters": Broadcast(), "listeners": Broadcast()}
         self._sequences = dict.fromkeys(self.pushed, 0)
         self.docker = DockerHealth()
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster)
         self.order = Order(self.registry)
-        self.naming = Naming(self.registry, default_mode, clock)
-        self.shims = LiveShims(self.registry, self.naming, self.docker, clock, self.touch, probes)
+        self.labelling = Labelling(self.registry, default_mode, clock)
+        self.shims = LiveShims(self.registry, self.labelling, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
         addresses = ServedAddresses(self.registry, self.sessions)
         self.network = Network(addresses, clock, lambda: self.settling.settled, fail_open)
         # In the order of cause and effect.
         self._deadlines = Deadlines(
             [
-                self.naming,
+                self.labelling,
                 self.shims.orphans,
                 self.settling,
                 self.registry,
@@ -75,12 +76,12 @@ class State:
 
     def touch(self) -> None:
         """Something changed: do what follows from it, and wake whoever waits."""
-        self._deadlines.look(self.now())
+        self._deadlines.advance(self.now())
         for kind, resources in (("clusters", self.registry.clusters), ("listeners", self.registry.listeners)):
             if resources.sequence != self._sequences[kind]:
                 self._sequences[kind] = resources.sequence
-                self.pushed[kind].tell()
-        self.changed.tell()
+                self.pushed[kind].notify()
+        self.changed.notify()
 
     async def keep_time(self) -> None:
         """Do what is due even if nothing happens.  Does not return."""
@@ -105,12 +106,12 @@ class State:
         """Docker names a port that no lease is for; says whether a shim that did not register was found."""
         found = self.recover()[0] > 0
         if found:
-            self.shims.missed.make()
+            self.shims.missed.set()
         return found
 
     def label(self, *labelled: tuple[Lease, Service, Serving]) -> None:
         """What these leases' containers are, as far as that is news."""
-        if self.naming.label(labelled):
+        if self.labelling.label(labelled):
             self.touch()
 
     def settle(self) -> None:
@@ -119,10 +120,10 @@ class State:
         if not self.settling.settled:
             self.touch()
 
-    def release_orphans(self) -> None:
-        """There is a dockerd again: it wants the ports of its predecessor's shims."""
-        if released := self.shims.orphans.release_all():
-            log.info("dockerd is back: %d ports of its predecessor are let go", released)
+    def dismiss_orphans(self) -> None:
+        """A new dockerd runs: it wants the ports of its predecessor's shims."""
+        if dismissed := self.shims.orphans.dismiss_all():
+            log.info("dockerd is back: %d ports of its predecessor are let go", dismissed)
             self.touch()
 
     # -- Envoys ------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ class State:
 
     def _knows_what_envoys_have(self) -> bool:
         """After our start an Envoy may have what our predecessor gave it, until it took what we give."""
-        if self.now() - self.started_at >= ENVOY_TIMEOUT:
+        if self.now() - self.started_at >= PREDECESSOR_TIMEOUT:
             return True
         known = self.sessions.processed()[1] >= self.registry.listeners.sequence
         return bool(self.sessions.trusted()) and known

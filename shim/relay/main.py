@@ -7,7 +7,7 @@ import sys
 import syslog
 
 from shim.core.binding import Binding, binding_from_flags
-from shim.proxy.park import park_udp, wake
+from shim.proxy.park import park_udp, stop_datagram_signal
 from shim.relay.control_pipes import ControlPipes
 from shim.relay.flows import IDLE, Counters
 from shim.wire.words import NAME, PORT_FD
@@ -31,7 +31,7 @@ def main(args: list[str], fd: int = PORT_FD, *, idle: float = IDLE, quiet: float
     try:
         with socket.socket(fileno=fd) as sock:
             while True:
-                wake(fd)
+                stop_datagram_signal(fd)
                 if not _run(sock, binding, pipes, idle, quiet):
                     return 0
                 if pipes.can_park():

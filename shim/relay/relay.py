@@ -255,43 +255,43 @@ async def relay(
     ``counters``: the caller's, to see what happens.  ``task_status``: started when relaying.
     Raises OSError: the host socket cannot be used (any more).
     """
-    shell = Relay(sock, backend, FlowTable(limit, idle, counters))
+    engine = Relay(sock, backend, FlowTable(limit, idle, counters))
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_pump, shell, nursery.cancel_scope)
+            nursery.start_soon(_pump, engine, nursery.cancel_scope)
             task_status.started()
-            await _reap(shell, quiet)
+            await _reap(engine, quiet)
             nursery.cancel_scope.cancel()
     finally:
-        shell.close()
-    if shell.failure:
-        raise shell.failure
+        engine.close()
+    if engine.failure:
+        raise engine.failure
 
 
-async def _pump(shell: Relay, scope: trio.CancelScope) -> None:
+async def _pump(engine: Relay, scope: trio.CancelScope) -> None:
     """Move datagrams for ever, or until the host socket fails: then cancel ``scope``."""
     while True:
-        await trio.lowlevel.wait_readable(shell.epoll.fileno())
+        await trio.lowlevel.wait_readable(engine.epoll.fileno())
         now, rounds = trio.current_time(), 1
         try:
-            while shell.round(now) and rounds < ROUNDS:
+            while engine.round(now) and rounds < ROUNDS:
                 rounds += 1
         except OSError as error:  # raised out of the nursery, it would come as a group
-            shell.failure = error
+            engine.failure = error
             scope.cancel()
             return
 
 
-async def _reap(shell: Relay, quiet: float | None) -> None:
+async def _reap(engine: Relay, quiet: float | None) -> None:
     """End flows in time; return when there has been none for ``quiet`` seconds."""
     while True:
-        deadline = shell.table.deadline()
+        deadline = engine.table.deadline()
         if deadline is not None:
-            await trio.sleep_until(min(deadline, trio.current_time() + shell.table.patience))
-            shell.expire(trio.current_time())
+            await trio.sleep_until(min(deadline, trio.current_time() + engine.table.patience))
+            engine.expire(trio.current_time())
             continue
-        shell.began = trio.Event()
+        engine.began = trio.Event()
         with trio.move_on_after(float("inf") if quiet is None else quiet):
-            await shell.began.wait()
-        if not shell.table:
+            await engine.began.wait()
+        if not engine.table:
             return

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shim.core.envoy.modes import none_of_the_modes
 from shim.core.text import NAME_LIMIT
 from tests.harness.docker import Dockerd
 from tests.harness.stack import Stack
@@ -83,7 +84,7 @@ def test_a_mode_that_is_none_is_http_and_said_to_be_wrong(stack: Stack, mode: st
     assert stack.get(8530).text == "on8530\n"
     binding = stack.binding(8530)
     assert binding["mode"] == "http"
-    assert "neither http nor tcp" in binding["problem"] and len(binding["problem"]) < 200
+    assert none_of_the_modes() in binding["problem"] and len(binding["problem"]) < 200
     assert binding["problem"].isprintable()
 
 

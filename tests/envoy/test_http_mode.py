@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from shim.core.envoy.listeners import HttpOptions
-from shim.core.envoy.upstreams import Upstream, cluster
-from tests.builders import http_listener
+from shim.core.envoy.filters import HttpOptions
+from tests.builders import make_cluster, make_listener
 from tests.envoy.serving import LOOPBACK, make_service, static_bootstrap
 from tests.harness.backends import H2cEcho, HttpEcho, dechunk
 from tests.harness.clients import Address, connect, exchange, get, h2_exchange, head, read_answer
@@ -37,9 +36,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert isinstance(http, HttpEcho)
         closed.bind((LOOPBACK, 0))
         clusters = [
-            cluster("web-prod-80", *http.address, Upstream.HTTP),
-            cluster("grpc-prod-80", *h2c.address, Upstream.HTTP),
-            cluster("refused", LOOPBACK, closed.getsockname()[1], Upstream.HTTP),
+            make_cluster("http", "web-prod-80", *http.address),
+            make_cluster("http", "grpc-prod-80", *h2c.address),
+            make_cluster("http", "refused", LOOPBACK, closed.getsockname()[1]),
         ]
         wildcard = "0.0.0.0"
         listeners = [
@@ -55,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def listener(name: str, ip: str, to: str, options: HttpOptions = HttpOptions()) -> dict[str, object]:  # noqa: B008
-    return http_listener(name, ip, 0, name, to, make_service(), options)
+    return make_listener("http", name, ip, 0, name, to, make_service(), options)
 
 
 def lines(request_head: bytes) -> list[str]:

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from shim.core.envoy.upstreams import Upstream, cluster
-from tests.builders import tcp_listener
+from tests.builders import make_cluster, make_listener
 from tests.envoy.serving import LOOPBACK, static_bootstrap
 from tests.harness.backends import FAREWELL, TcpEcho, ThreadedServer
 from tests.harness.clients import Address, connect
@@ -70,9 +69,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "resets": resets.address,
             "refused": (LOOPBACK, closed.getsockname()[1]),
         }
-        clusters = [cluster(name, ip, port, Upstream.TCP) for name, (ip, port) in backends.items()]
-        listeners = [tcp_listener(name, LOOPBACK, 0, name, name) for name in backends]
-        listeners.append(tcp_listener("six", "::1", 0, "six", "echo"))
+        clusters = [make_cluster("tcp", name, ip, port) for name, (ip, port) in backends.items()]
+        listeners = [make_listener("tcp", name, LOOPBACK, 0, name, name) for name in backends]
+        listeners.append(make_listener("tcp", "six", "::1", 0, "six", "echo"))
         directory = tmp_path_factory.mktemp("envoy")
         envoy = stack.enter_context(Envoy(directory, static_bootstrap(listeners, clusters)))
         yield Served(envoy, first, **envoy.listeners())

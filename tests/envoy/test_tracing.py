@@ -9,12 +9,11 @@ from typing import NamedTuple
 import pytest
 
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.json import Json
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.tracing import ATTRIBUTES, service_for
 from shim.core.envoy.tracing import Collector as Tracing
-from shim.core.envoy.tracing import service_for
-from shim.core.envoy.upstreams import Upstream, cluster
-from tests.builders import http_listener
+from tests.builders import make_cluster, make_listener
 from tests.envoy import test_http_mode as http_mode
 from tests.envoy.serving import LOOPBACK, make_service, static_bootstrap
 from tests.envoy.test_http_mode import CLIENTS_UUID, added
@@ -36,6 +35,7 @@ ODD = make_service('5%REQ(:PATH)% of "ö\\', "", "c-%1", "i@sha256:0%")
 
 # Each is a listener, with a service of its name where it is not said.
 SERVICES = {"web": make_service(), "shop": make_service("shop"), "odd": ODD}
+SERVICES["bare"] = make_service("bare", "", "", "")
 SAMPLING = {"none": 0.0, "tenth": 10.0}
 
 BASE_FIELDS = {"X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id", "Traceparent"}
@@ -82,8 +82,10 @@ def listeners(kind: str) -> Iterator[Json]:
     wanted += [(name, make_service(name), everything._replace(sampling=p)) for name, p in SAMPLING.items()]
     for name, service, tracing in wanted:
         texts = service_for(service, tracing)
-        yield http_listener(name, LOOPBACK, 0, name, "web", texts, HttpOptions(tracing))
-    yield http_listener("grpc", LOOPBACK, 0, "grpc", "grpc", make_service("grpc"), HttpOptions(everything))
+        yield make_listener("http", name, LOOPBACK, 0, name, "web", texts, HttpOptions(tracing))
+    yield make_listener(
+        "http", "grpc", LOOPBACK, 0, "grpc", "grpc", make_service("grpc"), HttpOptions(everything)
+    )
 
 
 @pytest.fixture(scope="module", params=["otlp", "zipkin"])
@@ -97,7 +99,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         stack.enter_context(collector)
         address = Tracing(kind, Endpoint(collector.host, collector.port))
         clusters = [
-            cluster(name, LOOPBACK, to.port, Upstream.HTTP) for name, to in (("web", http), ("grpc", h2c))
+            make_cluster("http", name, LOOPBACK, to.port) for name, to in (("web", http), ("grpc", h2c))
         ]
         boot = static_bootstrap(listeners(kind), clusters, address)
         # Each span as soon as it is there, rather than five together.
@@ -137,6 +139,13 @@ def test_a_name_with_percent_signs_is_only_a_name(served: Served) -> None:
         assert span.tags["service.name"] == ODD.name
         assert "deployment.environment.name" not in span.tags
         assert span.tags["container.image.name"] == ODD.image
+
+
+def test_an_attribute_without_a_text_is_left_out(served: Served) -> None:
+    span = served.span("/bare", "bare")
+    said = {**span.resource, **span.tags}
+    assert said["service.name"] == "bare"
+    assert said.keys() & set(ATTRIBUTES) == {"service.name"}
 
 
 def test_a_backend_is_told_the_trace_and_nothing_else(served: Served) -> None:
@@ -232,10 +241,7 @@ def test_all_services_share_one_connection_to_an_otlp_collector(served: Served) 
 
 
 def test_envoy_has_nothing_to_warn_of(served: Served) -> None:
-    """Except, with OTLP, of an environment that is empty, which it then leaves out."""
-    found = re.findall(r".*\[(?:warning|error)\].*", served.envoy.log.read_text())
-    left_out = [line for line in found if "Attribute deployment.environment.name cannot be empty" in line]
-    assert found == left_out
+    assert re.findall(r".*\[(?:warning|error)\].*", served.envoy.log.read_text()) == []
 
 
 @pytest.mark.parametrize("kind", ["otlp", "zipkin"])
@@ -243,7 +249,7 @@ def test_a_collector_that_is_not_there_harms_no_request(kind: str, tmp_path: Pat
     with HttpEcho(LOOPBACK) as backend:
         address = Tracing(kind, Endpoint(LOOPBACK, unused_port()))
         boot = static_bootstrap(
-            listeners(kind), [cluster("web", LOOPBACK, backend.port, Upstream.HTTP)], address
+            listeners(kind), [make_cluster("http", "web", LOOPBACK, backend.port)], address
         )
         with Envoy(tmp_path, boot) as envoy:
             for _ in range(10):

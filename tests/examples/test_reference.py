@@ -8,6 +8,9 @@ from shim.__main__ import ROLES, main
 from shim.config.keys import KEYS
 from shim.config.load import load
 from shim.core.docker.labels import LABELS
+from shim.core.envoy.modes import MODES
+from shim.core.envoy.tracing import ATTRIBUTES
+from shim.registrar.api import DISCOVERY, KINDS, PAGES
 from tests.examples.documents import EXAMPLES, first_cells, table_rows, tables
 
 PAGE = "docs/reference.md"
@@ -36,6 +39,24 @@ def test_the_table_of_labels_is_the_codes() -> None:
     assert table_rows(PAGE, "Labels") == [
         [f"`{label.name}`", label.meaning, label.default] for label in LABELS
     ]
+
+
+def test_the_table_of_modes_is_the_codes() -> None:
+    assert table_rows("docs/how-it-works.md", "Modes") == [
+        [f"`{mode.name}`", mode.meaning] for mode in MODES.values()
+    ]
+
+
+def test_the_table_of_requests_is_the_codes() -> None:
+    *pages, discovery = table_rows(PAGE, "API")
+    assert pages == [[f"`GET {path}`", page.meaning] for path, page in PAGES.items()]
+    assert re.findall(r":(\w+)`", discovery[0]) == list(KINDS)
+    assert f"`POST {DISCOVERY}" in discovery[0]
+
+
+def test_every_attribute_that_a_span_is_given_is_listed() -> None:
+    listed = first_cells("docs/metrics-and-tracing.md", "What is in a span")
+    assert listed[: len(ATTRIBUTES)] == list(ATTRIBUTES)
 
 
 def test_the_table_of_commands_is_complete() -> None:

@@ -12,15 +12,15 @@ from shim.config.load import load
 from shim.core.binding import binding_from_flags
 from shim.core.discovery.request import ADMIN_LIMIT, VERSION_LIMIT, parse_request
 from shim.core.docker.containers import addresses_of, published_by
-from shim.core.docker.labels import describe, service_of, serving_of
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, describe, service_of, serving_of
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Templates
 from shim.core.leases.cluster_names import cluster_names
 from shim.core.service import unnamed_service
 from shim.core.text import NAME_LIMIT
 from shim.host.procfs import flags_of
-from shim.registrar.docker import ID_LIMIT, Nonsense, _started_container
+from shim.registrar.docker import ID_LIMIT, UnexpectedAnswer, _started_container
 from shim.registrar.nack_reasons import local_admin, rejections
 from shim.wire.flags import FlagError, format_address, parse_flags
 from shim.wire.words import MARK, NAME
@@ -90,10 +90,10 @@ def config(data: bytes) -> None:
 
 
 def labels(data: bytes) -> None:
-    """Docker's container, or three labels: short clean names, and JSON that says what was meant."""
+    """Docker's container, or its labels: short clean names, and JSON that says what was meant."""
     container = _container(data)
     service, serving = service_of(container), serving_of(container, MODES["tcp"])
-    for text in (service.name, service.environment, service.container, service.image, service.container_id):
+    for text in service:
         assert text.isprintable()
         assert len(text) <= NAME_LIMIT
     assert service.name
@@ -122,7 +122,7 @@ def _container(data: bytes) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError):
         values = words_of(data)
-        keys = ("ServiceName", "EnvironmentName", "ProxyMode", "com.docker.compose.service")
+        keys = (*(label.name for label in LABELS), COMPOSE_SERVICE, COMPOSE_PROJECT)
         document = {"Names": values[:1], "Labels": dict(zip(keys, values, strict=False))}
     return document if isinstance(document, dict) else {"Labels": document}
 
@@ -154,7 +154,7 @@ def event(data: bytes) -> None:
     """A line of Docker's events."""
     try:
         assert len(_started_container(data)) <= ID_LIMIT
-    except Nonsense as error:
+    except UnexpectedAnswer as error:
         assert len(str(error)) < 1000
 
 

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from shim.registrar.control_pipes import ControlPipes
-from shim.registrar.naming import LABEL_TIMEOUT
+from shim.registrar.labelling import LABEL_TIMEOUT
 from shim.registrar.releases import RELEASE_TIMEOUT
 from shim.wire.words import EXIT
 from tests.builders import QuietState, in_trio, make_binding, make_labelled, make_lease

@@ -47,7 +47,7 @@ class World:
         made = make_lease(len(self.state.registry) + 1, binding, now=self.state.now())
         self.state.registry.add(made)
         self.state.touch()
-        self.state.naming.wanted.make()
+        self.state.labelling.wanted.set()
         return made
 
     async def follow(self) -> None:

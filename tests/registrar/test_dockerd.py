@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from shim.registrar.dockerd import Presence, dockerd_runs
+from shim.registrar.dockerd import DockerdPresence, dockerd_runs
 
 
 def test_one_that_listens_is_there_and_one_that_does_not_is_not(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
-    presence = Presence(str(path))
+    presence = DockerdPresence(str(path))
     assert not trio.run(presence.there)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -22,7 +22,7 @@ def test_one_that_listens_is_there_and_one_that_does_not_is_not(tmp_path: Path) 
 
 
 def test_one_that_is_reached_by_tcp_is_simply_asked() -> None:
-    assert trio.run(Presence("").there)
+    assert trio.run(DockerdPresence("").there)
 
 
 @pytest.mark.parametrize(

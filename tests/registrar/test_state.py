@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shim.core.binding import Binding
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES
 from shim.core.envoy.templates import Templates
 from shim.host.procfs import Probes, start_time
@@ -177,12 +177,12 @@ def test_a_port_that_docker_names_and_no_lease_is_for_is_looked_for(
     state: State, proc: FakeProc, clean: ExitStack
 ) -> None:
     assert not state.search_again()
-    assert not state.shims.missed.take()
+    assert not state.shims.missed.consume()
     missed = Process(1, clean)
     proc.let_in(missed)
     proc.show(missed.found())
     assert state.search_again()
-    assert state.shims.missed.take()
+    assert state.shims.missed.consume()
 
 
 # -- orphans and doubts --------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_a_shim_that_lost_its_dockerd_before_we_came_is_an_orphan(
     past_envoys_return(state, clock)
     state.touch()
     assert process.told() == b""
-    state.release_orphans()
+    state.dismiss_orphans()
     assert process.told() == f"{EXIT}\n".encode() and served.lease.released
 
 
@@ -226,7 +226,7 @@ def test_the_shim_that_a_returning_dockerd_starts_is_named_without_asking(
     served = Served(state, former, proc, parent=1)
     service, serving = make_labelled()
     state.label((served.lease, service, serving))
-    state.release_orphans()
+    state.dismiss_orphans()
     state.shims._ended(served.lease.id)
     successor = Served(state, next_one, proc, parent=78).lease
     assert successor.labelled == (service, serving)
@@ -240,7 +240,7 @@ def test_an_inherited_service_does_not_wait_for_ever(
 ) -> None:
     served = Served(state, Process(1, clean), proc, parent=1)
     state.label((served.lease, *make_labelled()))
-    state.release_orphans()
+    state.dismiss_orphans()
     state.shims._ended(served.lease.id)
     clock.now += RETURN
     assert Served(state, Process(1, clean), proc, parent=78).lease.service is None
@@ -253,7 +253,7 @@ def test_a_term_with_a_dead_dockerd_makes_an_orphan_that_serves_on(
     served = Served(state, process, proc, parent=77)
     proc.parent = 1
     state.shims._signalled(served.lease.id)
-    assert served.lease.orphan and state.shims.orphans.dockerd_wanted.take()
+    assert served.lease.orphan and state.shims.orphans.dockerd_wanted.consume()
     past_envoys_return(state, clock)
     state.touch()
     assert process.told() == b""

@@ -1,15 +1,21 @@
 """The labels a container may have: a row each, and what follows from them.
 
-Whatever the labels hold, the result can be used as it is: nothing here raises.
+To add a label is to add a row, and the field of Service that takes its text.  Whatever the labels hold, the
+result can be used as it is: nothing here raises.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from shim.core.docker.containers import Container, labels_of, name_of
-from shim.core.envoy.modes import FALLBACK_MODE, MODES, Mode, Serving, mode_names
+from shim.core.envoy.modes import FALLBACK_MODE, MODES, Mode, Serving, mode_names, none_of_the_modes
 from shim.core.service import Service
 from shim.core.text import printable
+
+# Compose's own labels.
+COMPOSE_SERVICE, COMPOSE_PROJECT = "com.docker.compose.service", "com.docker.compose.project"
+
+Labels = Mapping[str, str]  # all of a container's
 
 
 class Label(NamedTuple):
@@ -18,67 +24,86 @@ class Label(NamedTuple):
     name: str
     meaning: str
     default: str  # what holds without it, in words
+    field: str  # of Service, which takes its text; empty: it is about how ports are served
+    read: Callable[[Labels], str]  # its text, or what Compose's labels say in its place; empty: nothing
     applied: Callable[[Service, Serving], str]  # its value as it is in force, for `status`
 
 
-SERVICE_NAME = Label(
+def _of_service(
+    name: str, meaning: str, default: str, field: str, read: Callable[[Labels], str] | None = None
+) -> Label:
+    """A row about who the container is; without ``read`` it is the label's own text."""
+    return Label(
+        name,
+        meaning,
+        default,
+        field,
+        read or (lambda labels: printable(labels.get(name, ""))),
+        lambda service, _: str(getattr(service, field)),
+    )
+
+
+def _service_name(labels: Labels) -> str:
+    return printable(labels.get(SERVICE_NAME.name, "")) or printable(labels.get(COMPOSE_SERVICE, ""))
+
+
+def _environment_name(labels: Labels) -> str:
+    own = labels.get(ENVIRONMENT_NAME.name, "")
+    compose_named_it = printable(labels.get(COMPOSE_SERVICE, "")) and not printable(
+        labels.get(SERVICE_NAME.name, "")
+    )
+    return printable(labels.get(COMPOSE_PROJECT, "") if compose_named_it and not own else own)
+
+
+def _proxy_mode(labels: Labels) -> str:
+    return labels.get(PROXY_MODE.name, "")
+
+
+SERVICE_NAME = _of_service(
     "ServiceName",
     "the name in traces, metrics and `status`",
     "the Compose service, else the container's name",
-    lambda service, _: service.name,
+    "name",
+    _service_name,
 )
-ENVIRONMENT_NAME = Label(
+ENVIRONMENT_NAME = _of_service(
     "EnvironmentName",
     "`production`, a customer, ...",
     "the Compose project if the name is Compose's, else empty",
-    lambda service, _: service.environment,
+    "environment",
+    _environment_name,
 )
 PROXY_MODE = Label(
     "ProxyMode",
-    f"{' or '.join(f'`{mode}`' for mode in MODES)}, for all TCP ports of the container",
+    f"{mode_names('`')}, for all TCP ports of the container",
     "`default_mode`",
+    "",
+    _proxy_mode,
     lambda _, serving: serving.mode.name,
 )
 LABELS = (SERVICE_NAME, ENVIRONMENT_NAME, PROXY_MODE)
 
-# Compose's own labels.
-COMPOSE_SERVICE, COMPOSE_PROJECT = "com.docker.compose.service", "com.docker.compose.project"
-
 
 def service_of(container: Container) -> Service:
-    """Who a container is.
-
-    ServiceName, else the Compose service (with the project as environment), else the container's name.
-    """
+    """Who a container is: what its labels say, and what Docker calls it where they do not name it."""
     labels = labels_of(container)
-    name = name_of(container)
-    identity = str(container.get("Id") or "")
-    environment = labels.get(ENVIRONMENT_NAME.name, "")
-    service = printable(labels.get(SERVICE_NAME.name, ""))
-    if not service:
-        service = printable(labels.get(COMPOSE_SERVICE, ""))
-        if service and not environment:
-            environment = labels.get(COMPOSE_PROJECT, "")
-    return Service(
-        name=service or printable(name) or printable(identity[:12]) or "unknown",
-        environment=printable(environment),
-        container=printable(name),
-        image=printable(str(container.get("Image") or "")),
-        container_id=printable(identity[:12]),
-    )
+    name, identity = printable(name_of(container)), printable(str(container.get("Id") or "")[:12])
+    told = {label.field: label.read(labels) for label in LABELS if label.field}
+    told["name"] = told["name"] or name or identity or "unknown"
+    image = printable(str(container.get("Image") or ""))
+    return Service(**told, container=name, image=image, container_id=identity)
 
 
 def serving_of(container: Container, default: Mode) -> Serving:
     """How a container's TCP ports are served."""
-    label = labels_of(container).get(PROXY_MODE.name, "")
+    label = PROXY_MODE.read(labels_of(container))
     wanted = label.strip().lower()
     if not wanted:
         return Serving(default)
     if wanted in MODES:
         return Serving(MODES[wanted])
     wrong = f"label {PROXY_MODE.name}={printable(label)!r}"
-    neither = f"is {'neither' if len(MODES) == 2 else 'none of'} {mode_names('nor')}"
-    return Serving(FALLBACK_MODE, f"{wrong} {neither}: served as {FALLBACK_MODE.name}")
+    return Serving(FALLBACK_MODE, f"{wrong} is {none_of_the_modes()}: served as {FALLBACK_MODE.name}")
 
 
 def describe(service: Service, serving: Serving) -> str:

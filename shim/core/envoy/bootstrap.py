@@ -5,6 +5,7 @@ from typing import Any
 
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.json import Json, socket_address
+from shim.core.envoy.modes import MODES
 from shim.core.envoy.scrape import ADMIN_CLUSTER, scrape_listener
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
 
@@ -38,9 +39,12 @@ ADMIN_PAGES = (
     "ready|stats|stats/prometheus|config_dump|server_info|clusters|listeners|certs|memory|runtime|init_dump"
 )
 
-# A thousand services have 300,000 statistics, of which an operator needs these.  What a service has under
-# http., tcp. and tracing. is all kept; clusters and listeners keep what there is to watch.
-STAT_PREFIXES = ("http.", "tcp.", "tracing.", "listener_manager.", "cluster_manager.", "server.", "runtime.")
+# A thousand services have 300,000 statistics, of which an operator needs these.  What a service has under its
+# mode's root and tracing. is all kept; clusters and listeners keep what there is to watch.
+STAT_PREFIXES = (
+    *dict.fromkeys(f"{mode.statistics}." for mode in MODES.values()),
+    *("tracing.", "listener_manager.", "cluster_manager.", "server.", "runtime."),
+)
 STAT_PATTERNS = (
     r"cluster\.[^.]+\.("
     r"upstream_rq_(total|time|xx|[1-5]xx|\d\d\d|active|pending_active|pending_overflow|timeout|rx_reset|tx_reset)"

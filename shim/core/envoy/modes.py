@@ -1,13 +1,14 @@
-"""The modes a published TCP port can be served in: a row each, and everything about a mode is in its row.
+"""The modes a published TCP port can be served in: a row each.
 
-Labels, configuration, templates, leases and messages read this table; to add a mode is to add a row (and its
-network filter, if Envoy has none like it here yet).
+Labels, configuration, templates, leases, statistics and messages follow from this table.  To add a mode is to
+add a row (and, where none like it is there yet, a network filter in filters.py and what is spoken to the
+container in upstreams.py), and its line in docs/how-it-works.md.
 """
 
 from typing import NamedTuple
 
-from shim.core.envoy.listeners import NetworkFilter, http_filter, tcp_filter
-from shim.core.envoy.upstreams import Upstream
+from shim.core.envoy.filters import NetworkFilter, http_filter, tcp_filter
+from shim.core.envoy.upstreams import HTTP_UPSTREAM, TCP_UPSTREAM, Upstream
 
 
 class Mode(NamedTuple):
@@ -21,14 +22,13 @@ class Mode(NamedTuple):
     takes_network: bool = True  # network clients are led to Envoy, past Docker's own rules
 
 
-HTTP = Mode("http", "a reverse proxy for HTTP/1.x, h2c and gRPC", http_filter, Upstream.HTTP, "http")
-TCP = Mode("tcp", "passes bytes", tcp_filter, Upstream.TCP, "tcp")
-
+HTTP = Mode("http", "a reverse proxy for HTTP/1.x, h2c and gRPC", http_filter, HTTP_UPSTREAM, "http")
+TCP = Mode("tcp", "passes bytes, and counts connections", tcp_filter, TCP_UPSTREAM, "tcp")
 DIRECT = Mode(
     "direct",
     "leaves network clients to Docker's own rules, and passes the bytes of this host's clients",
     tcp_filter,
-    Upstream.TCP,
+    TCP_UPSTREAM,
     "tcp",
     takes_network=False,
 )
@@ -40,9 +40,18 @@ DEFAULT_MODE = HTTP
 FALLBACK_MODE = HTTP
 
 
-def mode_names(conjunction: str) -> str:
-    """The modes for a message: ``http or tcp`` with "or"."""
-    *others, last = MODES
+def mode_names(quote: str = "") -> str:
+    """The modes for a sentence, such as ``http or tcp``; ``quote`` is put around each."""
+    return _listed("or", quote)
+
+
+def none_of_the_modes() -> str:
+    """What a text is that names no mode: ``neither http nor tcp``."""
+    return f"neither {_listed('nor')}" if len(MODES) == 2 else f"none of {_listed('and')}"
+
+
+def _listed(conjunction: str, quote: str = "") -> str:
+    *others, last = (f"{quote}{mode}{quote}" for mode in MODES)
     return f"{', '.join(others)} {conjunction} {last}"
 
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from shim.core.binding import WILDCARDS, Backend, Binding
 from shim.core.discovery.versions import Resource
-from shim.core.envoy.listeners import HttpOptions, listener
-from shim.core.envoy.modes import Mode, Serving
+from shim.core.envoy.filters import HttpOptions
+from shim.core.envoy.listeners import listener
+from shim.core.envoy.modes import MODES, Mode, Serving
 from shim.core.envoy.tracing import service_for
 from shim.core.envoy.upstreams import Upstream, cluster
 from shim.core.service import Service
@@ -21,7 +22,7 @@ from shim.core.service import Service
 _HOLE = re.compile(rb'"@@port@@"|@@(\w+)@@')
 # Stands for a port until it is replaced by its hole: resources want a number there.
 _PORT = 1_000_000_007
-_SERVICE = Service("@@service@@", "@@environment@@", "@@container@@", "@@image@@")
+_SERVICE = Service(*(f"@@{field}@@" for field in Service._fields))
 
 
 class Template:
@@ -56,6 +57,7 @@ class Shape(NamedTuple):
 
     mode: Mode
     freebind: bool
+    service: Service  # a hole for each text, but for those that are empty: they are left out of traces
 
 
 class Templates:
@@ -65,34 +67,30 @@ class Templates:
         self._options = options
         self._listeners: dict[Shape, Template] = {}
         self._clusters = {
-            upstream: Template(cluster("@@name@@", "@@ip@@", _PORT, upstream)) for upstream in Upstream
+            mode.upstream: Template(cluster("@@cluster@@", "@@ip@@", _PORT, mode.upstream))
+            for mode in MODES.values()
         }
 
     def listener(self, binding: Binding, cluster: str, service: Service, serving: Serving) -> Resource:
         """The listener of one published TCP port."""
         address = binding.address
-        # A specific address may come after us at boot, or come and go; a wildcard is always there.
-        shape = Shape(serving.mode, freebind=address.ip not in WILDCARDS)
-        template = self._listeners.get(shape) or self._listeners.setdefault(shape, self._template(shape))
         shown = service_for(service, self._options.tracing)
+        shape = Shape(
+            serving.mode,
+            # A specific address may be assigned only after Envoy starts, or come and go.
+            freebind=address.ip not in WILDCARDS,
+            service=Service(*(hole if text else "" for hole, text in zip(_SERVICE, shown, strict=True))),
+        )
+        template = self._listeners.get(shape) or self._listeners.setdefault(shape, self._template(shape))
         return template.fill(
-            name=str(address),
-            ip=address.ip,
-            port=address.port,
-            cluster=cluster,
-            service=shown.name,
-            environment=shown.environment,
-            container=shown.container,
-            image=shown.image,
+            listener=str(address), ip=address.ip, port=address.port, cluster=cluster, **shown._asdict()
         )
 
     def _template(self, shape: Shape) -> Template:
         # Statistics go by the cluster's name.
-        network_filter = shape.mode.network_filter("@@cluster@@", "@@cluster@@", _SERVICE, self._options)
-        return Template(
-            listener("@@name@@", "@@ip@@", _PORT, "@@cluster@@", network_filter, freebind=shape.freebind)
-        )
+        place = ("@@listener@@", "@@ip@@", _PORT, "@@cluster@@", "@@cluster@@")
+        return Template(listener(shape.mode, *place, shape.service, self._options, freebind=shape.freebind))
 
     def cluster(self, name: str, backend: Backend, upstream: Upstream) -> Resource:
         """The cluster of one container port."""
-        return self._clusters[upstream].fill(name=name, ip=backend.ip, port=backend.port)
+        return self._clusters[upstream].fill(cluster=name, ip=backend.ip, port=backend.port)

@@ -1,7 +1,7 @@
-"""The tracing of an http listener: which spans, with what names and tags, and what the backend is told.
+"""The tracing of http mode: which spans, with what names and attributes, and what the backend is told.
 
-Pure, and as resources.py: the shape follows the configuration only, texts appear verbatim.  Attribute names
-are OpenTelemetry's (semantic conventions: service, deployment, container), with Zipkin too.
+Pure, by the rules of filters.py: the shape follows from the configuration and from which texts are empty,
+texts appear verbatim.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,16 @@ from shim.core.service import Service
 
 # In the bootstrap: Envoy refuses a Zipkin listener whose collector cluster it does not know yet.
 COLLECTOR_CLUSTER = "envoy_docker_shim_collector"
+
+SERVICE_NAME = "service.name"
+# An attribute of every span -> the field of Service that it holds.  The names are OpenTelemetry's (semantic
+# conventions: service, deployment, container), with Zipkin too.  One whose text is empty is left out.
+ATTRIBUTES = {
+    SERVICE_NAME: "name",
+    "deployment.environment.name": "environment",
+    "container.name": "container",
+    "container.image.name": "image",
+}
 
 
 class Collector(NamedTuple):
@@ -29,7 +39,7 @@ def escape_format(text: str) -> str:
 
 
 def service_for(service: Service, tracing: Collector | None) -> Service:
-    """``service`` with its texts as ``http_listener`` needs them under this tracing.
+    """``service`` with its texts as ``tracing_config`` needs them under this tracing.
 
     Zipkin's operation and tags are format strings, so there a ``%`` is doubled; OTLP's attributes are
     literal, so there it is not.
@@ -37,11 +47,13 @@ def service_for(service: Service, tracing: Collector | None) -> Service:
     if tracing is None or tracing.kind != "zipkin":
         return service
     return service._replace(
-        name=escape_format(service.name),
-        environment=escape_format(service.environment),
-        container=escape_format(service.container),
-        image=escape_format(service.image),
+        **{field: escape_format(getattr(service, field)) for field in ATTRIBUTES.values()}
     )
+
+
+def _attributes(service: Service) -> dict[str, str]:
+    texts = {attribute: getattr(service, field) for attribute, field in ATTRIBUTES.items()}
+    return {attribute: text for attribute, text in texts.items() if text}
 
 
 def request_id(tracing: Collector | None) -> Json:
@@ -67,26 +79,25 @@ def tracing_config(service: Service, tracing: Collector) -> Json:
 
 def _otlp(service: Service, tracing: Collector) -> Json:
     """Each listener is its own OpenTelemetry service; over gRPC, since all share one connection then."""
-    detector = {
-        "@type": EXTENSIONS
-        + "tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig",
-        "attributes": {
-            "deployment.environment.name": service.environment,
-            "container.name": service.container,
-            "container.image.name": service.image,
-        },
-    }
+    attributes = _attributes(service)
+    attributes.pop(SERVICE_NAME, None)  # it has a field of its own
     config: Json = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
         "service_name": service.name,
         # With the time limit, what waits for a collector that hangs does not pile up.
         "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}, "timeout": "1s"},
-        "resource_detectors": [{"name": "static", "typed_config": detector}],
     }
+    if attributes:
+        config["resource_detectors"] = [{"name": "static", "typed_config": _detector(attributes)}]
     if tracing.sampling < 100:  # without a sampler all is sampled, but for a client that says it is not
         config["sampler"] = _sampler(tracing.sampling)
     provider = {"name": "envoy.tracers.opentelemetry", "typed_config": config}
     return {"operation": "%REQ(:METHOD)%", "provider": provider}
+
+
+def _detector(attributes: dict[str, str]) -> Json:
+    package = EXTENSIONS + "tracers.opentelemetry.resource_detectors.v3."
+    return {"@type": package + "StaticConfigResourceDetectorConfig", "attributes": attributes}
 
 
 def _sampler(percent: float) -> Json:
@@ -104,16 +115,7 @@ def _sampler(percent: float) -> Json:
 
 
 def _zipkin(service: Service, tracing: Collector) -> Json:
-    """Zipkin's service name is node.cluster for all listeners, so operation and tags say the service.
-
-    The tags are format strings, which may be empty (a literal may not): an empty one is left out.
-    """
-    tags = {
-        "service.name": service.name,
-        "deployment.environment.name": service.environment,
-        "container.name": service.container,
-        "container.image.name": service.image,
-    }
+    """Zipkin's service name is node.cluster for all listeners, so operation and tags say the service."""
     config = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
         "collector_cluster": COLLECTOR_CLUSTER,
@@ -126,7 +128,7 @@ def _zipkin(service: Service, tracing: Collector) -> Json:
     }
     result = {
         "operation": f"%REQ(:METHOD)% {service.name}",
-        "custom_tags": [{"tag": tag, "value": value} for tag, value in tags.items()],
+        "custom_tags": [{"tag": tag, "value": value} for tag, value in _attributes(service).items()],
         "provider": {"name": "envoy.tracers.zipkin", "typed_config": config},
     }
     if tracing.sampling < 100:

@@ -1,9 +1,10 @@
 """Clusters: the way from Envoy to one container port, and what is spoken on it.
 
-The rules for what callers pass and for leanness are those of listeners.py.
+The rules for what callers pass and for leanness are those of filters.py and listeners.py.
 """
 
-from enum import Enum
+from collections.abc import Callable
+from typing import NamedTuple
 
 from shim.core.envoy.json import EXTENSIONS, Json, keepalive, preserve_case, socket_address
 
@@ -13,45 +14,7 @@ ENDPOINTS_TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssign
 _NO_LIMIT = 4294967295
 
 
-class Upstream(Enum):
-    """What a cluster speaks to its container."""
-
-    HTTP = "http"  # HTTP/1.1 or h2c, whichever the client spoke
-    TCP = "tcp"  # bytes
-
-
-def cluster(name: str, backend_ip: str, backend_port: int, upstream: Upstream) -> Json:
-    """One container port.  STATIC with its endpoint inline, so that Envoy needs no EDS poll for it."""
-    # The default of 1024 connections answers the next with 503.  Each threshold is a hard limit on
-    # something a docker-proxy never limits; tcp knows no requests.
-    limits = {"max_connections": _NO_LIMIT, "max_pending_requests": _NO_LIMIT}
-    if upstream is Upstream.HTTP:
-        limits["max_requests"] = _NO_LIMIT
-    resource = {
-        "@type": CLUSTER_TYPE,
-        "name": name,
-        "type": "STATIC",
-        "connect_timeout": "30s",
-        "upstream_connection_options": {"tcp_keepalive": keepalive()},
-        "circuit_breakers": {"thresholds": [limits]},
-        "load_assignment": _assignment(name, backend_ip, backend_port),
-    }
-    if upstream is Upstream.HTTP:
-        resource["typed_extension_protocol_options"] = _http_upstream()
-    return resource
-
-
-def cluster_load_assignment(name: str, ip: str, port: int) -> Json:
-    """The endpoint of cluster ``name``, as POST /v3/discovery:endpoints serves it."""
-    return {"@type": ENDPOINTS_TYPE, **_assignment(name, ip, port)}
-
-
-def _assignment(name: str, ip: str, port: int) -> Json:
-    endpoint = {"endpoint": {"address": socket_address(ip, port)}}
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}
-
-
-def _http_upstream() -> Json:
+def http_options() -> Json:
     """HTTP/1.1 or h2c to the backend, whichever the client spoke: gRPC works, and nothing is translated."""
     options = EXTENSIONS + "upstreams.http.v3.HttpProtocolOptions"
     http1 = {
@@ -70,3 +33,44 @@ def _http_upstream() -> Json:
             "use_downstream_protocol_config": {"http_protocol_options": http1},
         }
     }
+
+
+class Upstream(NamedTuple):
+    """What clusters speak to their containers: one row."""
+
+    limits: tuple[
+        str, ...
+    ]  # Envoy's circuit breakers for it: hard limits on what a docker-proxy never limits
+    protocol_options: Callable[[], Json] | None  # its ``typed_extension_protocol_options``, where it has any
+
+
+HTTP_UPSTREAM = Upstream(("max_connections", "max_pending_requests", "max_requests"), http_options)
+TCP_UPSTREAM = Upstream(("max_connections", "max_pending_requests"), None)
+
+
+def cluster(name: str, backend_ip: str, backend_port: int, upstream: Upstream) -> Json:
+    """One container port.  STATIC with its endpoint inline, so that Envoy needs no EDS poll for it."""
+    # The default of 1024 connections answers the next with 503.
+    limits = dict.fromkeys(upstream.limits, _NO_LIMIT)
+    resource = {
+        "@type": CLUSTER_TYPE,
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "30s",
+        "upstream_connection_options": {"tcp_keepalive": keepalive()},
+        "circuit_breakers": {"thresholds": [limits]},
+        "load_assignment": _assignment(name, backend_ip, backend_port),
+    }
+    if upstream.protocol_options is not None:
+        resource["typed_extension_protocol_options"] = upstream.protocol_options()
+    return resource
+
+
+def cluster_load_assignment(name: str, ip: str, port: int) -> Json:
+    """The endpoint of cluster ``name``, as POST /v3/discovery:endpoints serves it."""
+    return {"@type": ENDPOINTS_TYPE, **_assignment(name, ip, port)}
+
+
+def _assignment(name: str, ip: str, port: int) -> Json:
+    endpoint = {"endpoint": {"address": socket_address(ip, port)}}
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}

@@ -50,12 +50,12 @@ class Registry:
         self._by_container: dict[str, list[int]] = {}  # oldest first
         self._unlabelled: dict[str, Unlabelled] = {}
         self._unneeded: dict[Address, list[tuple[str, Lease]]] = {}
-        # What waits for Envoy or for time; everything else is settled.
+        # What waits for an Envoy or for a deadline; no other lease or address has anything due.
         self._staged: dict[int, Lease] = {}
         self._releasing: dict[int, Lease] = {}
         self._withdrawn: dict[Address, tuple[int, float]] = {}  # perhaps still open in Envoy
-        # They are looked at when one is new, an Envoy got further, or time has come.
-        self._looked = True
+        # `advance` rescans these three only when one is new, an Envoy processed more, or a deadline passed.
+        self._scanned = True
         self._processed = sessions.processed()
         self._due = math.inf
 
@@ -171,10 +171,10 @@ class Registry:
         ]
         return max(sequences, default=None)
 
-    def look(self, now: float) -> None:
-        """Do what was waiting for an Envoy or for time."""
+    def advance(self, now: float) -> None:
+        """Run what was waiting for an Envoy or for a deadline."""
         processed = self.sessions.processed()
-        if self._looked and processed == self._processed and now < self._due:
+        if self._scanned and processed == self._processed and now < self._due:
             return
         for lease in list(self._releasing.values()):
             if not lease.released and now - lease.stage_at >= SIBLING_GRACE:
@@ -189,7 +189,7 @@ class Registry:
         for address, (sequence, since) in list(self._withdrawn.items()):
             if listeners >= sequence or now - since >= 30 * ENVOY_TIMEOUT:
                 del self._withdrawn[address]
-        self._looked, self._due = True, self._first_deadline()
+        self._scanned, self._due = True, self._first_deadline()
 
     def list_staged(self, now: float) -> None:
         """After a recovery: an Envoy that has these listeners already must not see them missing."""
@@ -197,8 +197,8 @@ class Registry:
             self._list(lease, now)
 
     def due(self) -> float:
-        """When ``look`` has something to do even if nothing happens (seconds); infinity: never."""
-        return self._due if self._looked else self._first_deadline()
+        """When ``advance`` has work even if no Envoy polls (seconds); infinity: never."""
+        return self._due if self._scanned else self._first_deadline()
 
     def _first_deadline(self) -> float:
         deadlines = [lease.stage_at + ENVOY_TIMEOUT for lease in self._staged.values()]
@@ -231,7 +231,7 @@ class Registry:
         lease.cluster = self._clusters.claim(lease)
         lease.enter(Stage.STAGED, now)
         self._staged[lease.id] = lease
-        self._looked = False
+        self._scanned = False
 
     def _list(self, lease: Lease, now: float) -> None:
         assert lease.service is not None and lease.serving is not None
@@ -265,7 +265,7 @@ class Registry:
             self._give_up_unneeded(address, now)
         lease.enter(Stage.RELEASING, now)
         self._releasing[lease.id] = lease
-        self._looked = False
+        self._scanned = False
 
     def _retire_cluster(self, lease: Lease) -> None:
         """The lease needs its cluster no more; a listener that is still out may, until it is replaced."""
@@ -279,4 +279,4 @@ class Registry:
             if lease.cluster == name or name not in self._clusters:
                 continue
             self._clusters.give_up(name, lease, self.listeners.sequence, now)
-            self._looked = False
+            self._scanned = False

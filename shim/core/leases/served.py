@@ -11,7 +11,7 @@ from shim.core.leases.registry import Registry
 
 
 class ServedAddresses:
-    """``addresses`` as of the last ``look``; a look costs nothing while nothing has changed."""
+    """``addresses`` as of the last ``update``; one costs nothing while nothing has changed."""
 
     def __init__(self, registry: Registry, sessions: Sessions) -> None:
         self.addresses: frozenset[Address] = frozenset()
@@ -25,7 +25,7 @@ class ServedAddresses:
         self.addresses |= addresses
         self._seen = None
 
-    def look(self) -> bool:
+    def update(self) -> bool:
         """Work out the addresses anew; says whether they, or whether an Envoy is there, have changed."""
         envoys = self._sessions.trusted()
         rejected = [tuple(envoy.rejected) for envoy in envoys]

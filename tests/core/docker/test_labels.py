@@ -9,14 +9,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shim.core.docker.containers import addresses_of, published_by
-from shim.core.docker.labels import service_of, serving_of
+from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, Label, service_of, serving_of
 from shim.core.envoy.modes import MODES
 from shim.core.service import Service, unnamed_service
 from shim.core.text import NAME_LIMIT, printable, stat_name
 from tests.builders import make_backend
 from tests.harness.fake_dockerd import make_container
 
-COMPOSE = {"com.docker.compose.service": "api", "com.docker.compose.project": "shop"}
+COMPOSE = {COMPOSE_SERVICE: "api", COMPOSE_PROJECT: "shop"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -109,6 +109,14 @@ def test_a_service_keeps_dockers_own_names_beside_its_own() -> None:
     assert service == Service("web", "", "shop-web-1", "shop/web:1", "abababababab")
 
 
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: label.name)
+def test_each_label_sets_its_own_text_and_nothing_else(label: Label) -> None:
+    bare, named = make_container(), make_container(labels={label.name: "x y"})
+    (found, serving), before = (service_of(named), serving_of(named, MODES["http"])), service_of(bare)
+    assert found == (before._replace(**{label.field: "x y"}) if label.field else before)
+    assert label.applied(found, serving) == ("x y" if label.field else serving.mode.name)
+
+
 def test_no_other_label_leaves_the_machine() -> None:
     container = make_container(labels={"secret": "hunter2", "com.example.password": "hunter2"})
     assert "hunter2" not in repr((service_of(container), serving_of(container, MODES["http"])))
@@ -130,10 +138,13 @@ def test_any_json_gives_a_service_that_can_be_used_as_it_is(container: dict[str,
         assert text.isprintable() and text == text.strip()
 
 
-@given(st.dictionaries(st.sampled_from(["ServiceName", "EnvironmentName", "ProxyMode"]), TEXTS))
+@given(
+    st.dictionaries(
+        st.sampled_from([*(label.name for label in LABELS), COMPOSE_SERVICE, COMPOSE_PROJECT]), TEXTS
+    )
+)
 def test_any_labels_give_short_printable_names(labels: dict[str, str]) -> None:
-    service = service_of(make_container(labels=labels))
-    for text in (service.name, service.environment):
+    for text in service_of(make_container(labels=labels)):
         assert len(text) <= NAME_LIMIT and text.isprintable()
 
 

@@ -15,6 +15,7 @@ from shim.core.envoy.bootstrap import (
     STAT_PREFIXES,
     bootstrap,
 )
+from shim.core.envoy.modes import MODES
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
 
 REGISTRAR, ADMIN = Endpoint("127.0.0.1", 7776), Endpoint("127.0.0.1", 9901)
@@ -92,8 +93,9 @@ def test_the_registrar_is_told_where_the_admin_is(admin: Endpoint, wanted: str) 
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
-        ("http.web-prod-80.downstream_rq_time", True),
-        ("tcp.db-80.downstream_cx_total", True),
+        *[(f"{mode.statistics}.web-prod-80.any_at_all", True) for mode in MODES.values()],
+        ("tracing.opentelemetry.spans_sent", True),
+        ("http1.metadata_not_supported_error", False),
         ("cluster.web-prod-80.upstream_rq_5xx", True),
         ("cluster.web-prod-80.upstream_rq_503", True),
         ("cluster.web-prod-80.upstream_cx_connect_fail", True),

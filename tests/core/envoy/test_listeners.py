@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shim.core.endpoint import Endpoint
-from shim.core.envoy.listeners import HttpOptions
-from shim.core.envoy.tracing import Collector, escape_format, service_for
-from shim.core.envoy.upstreams import ENDPOINTS_TYPE, Upstream, cluster, cluster_load_assignment
+from shim.core.envoy.filters import HttpOptions
+from shim.core.envoy.modes import MODES
+from shim.core.envoy.tracing import ATTRIBUTES, Collector, escape_format, service_for
+from shim.core.envoy.upstreams import ENDPOINTS_TYPE, cluster_load_assignment
 from shim.core.service import Service
-from tests.builders import http_listener, tcp_listener
+from tests.builders import make_cluster, make_listener
 
 OTLP = Collector("otlp", Endpoint("c", 4317))
 ZIPKIN = Collector("zipkin", Endpoint("zipkin.test", 9411))
@@ -30,7 +31,7 @@ PLACEHOLDERS = {
     "ip": "@IP@",
     "stat_prefix": "@STAT@",
     "cluster": "@CLUSTER@",
-    "service": Service("@SERVICE@", "@ENV@", "@CONTAINER@", "@IMAGE@", "@ID@"),
+    "service": Service(*(f"@{field}@" for field in Service._fields)),
 }
 
 
@@ -51,42 +52,55 @@ def manager(listener: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def made(mode: str = "http", options: HttpOptions = HttpOptions(), **changes: Any) -> dict[str, Any]:  # noqa: B008
+    return make_listener(mode, **{"port": 80, "options": options, **PLACEHOLDERS, **changes})
+
+
 def http(options: HttpOptions = HttpOptions(), **changes: Any) -> dict[str, Any]:  # noqa: B008 (immutable)
-    return http_listener(**{"port": 80, "options": options, **PLACEHOLDERS, **changes})
+    return made("http", options, **changes)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("options", OPTIONS)
-def test_an_http_listener_made_from_placeholders_becomes_any_other_by_replacing_bytes(
-    options: HttpOptions,
+def test_a_listener_made_from_placeholders_becomes_any_other_by_replacing_bytes(
+    options: HttpOptions, mode: str
 ) -> None:
-    real = Service('we"b', "", "web-1", "a/b:c@sha256:0")
-    wanted = http_listener("tcp/[::]:80", "::", 80, "we_b-80", "we_b-80", real, options)
-    made = json.dumps(http(options))
+    real = Service('we"b', "dev", "web-1", "a/b:c@sha256:0", "0123")
+    wanted = make_listener(mode, "tcp/[::]:80", "::", 80, "we_b-80", "we_b-80", real, options)
+    text = json.dumps(made(mode, options))
     texts = {"@NAME@": "tcp/[::]:80", "@IP@": "::", "@STAT@": "we_b-80", "@CLUSTER@": "we_b-80"}
-    texts |= {"@SERVICE@": real.name, "@ENV@": "", "@CONTAINER@": real.container, "@IMAGE@": real.image}
-    for placeholder, text in texts.items():
-        made = made.replace(placeholder, json.dumps(text)[1:-1])
-    assert made == json.dumps(wanted)
+    texts |= {f"@{field}@": value for field, value in real._asdict().items()}
+    for placeholder, value in texts.items():
+        text = text.replace(placeholder, json.dumps(value)[1:-1])
+    assert text == json.dumps(wanted)
 
 
-def test_a_tcp_listener_and_a_cluster_made_from_placeholders_become_any_other() -> None:
-    made = json.dumps([tcp_listener("@N@", "@I@", 1, "@S@", "@C@"), cluster("@N@", "@I@", 1, Upstream.HTTP)])
-    for placeholder, text in {"@N@": "n", "@I@": "::1", "@S@": "s", "@C@": "c"}.items():
-        made = made.replace(placeholder, text)
-    assert json.loads(made) == [tcp_listener("n", "::1", 1, "s", "c"), cluster("n", "::1", 1, Upstream.HTTP)]
+@pytest.mark.parametrize("mode", MODES)
+def test_a_cluster_made_from_placeholders_becomes_any_other(mode: str) -> None:
+    text = json.dumps(make_cluster(mode, "@N@", "@I@", 1))
+    assert json.loads(text.replace("@N@", "n").replace("@I@", "::1")) == make_cluster(mode, "n", "::1", 1)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@given(name=st.text(min_size=1), environment=st.text(), container=st.text(), image=st.text())
-def test_any_texts_make_json_and_appear_verbatim(
-    options: HttpOptions, name: str, environment: str, container: str, image: str
-) -> None:
-    listener = http(options, service=Service(name, environment, container, image))
+@given(service=st.builds(Service, **dict.fromkeys(Service._fields, st.text(min_size=1))))
+def test_any_texts_make_json_and_appear_verbatim(options: HttpOptions, service: Service) -> None:
+    listener = http(options, service=service)
     assert json.loads(json.dumps(listener)) == listener
     if options.tracing is not None:
         found = list(strings(manager(listener)["tracing"]))
-        for text in (name, environment, container, image):
-            assert text in found
+        assert all(getattr(service, field) in found for field in ATTRIBUTES.values())
+
+
+@pytest.mark.parametrize("tracing", [OTLP, ZIPKIN], ids=["otlp", "zipkin"])
+@given(service=st.builds(Service, **dict.fromkeys(Service._fields, st.sampled_from(["", "x"]))))
+def test_an_attribute_is_there_exactly_where_its_text_is_not_empty(
+    tracing: Collector, service: Service
+) -> None:
+    text = json.dumps(manager(http(HttpOptions(tracing), service=service))["tracing"])
+    named = {attribute for attribute in ATTRIBUTES if f'"{attribute}"' in text}
+    # With OTLP the name has a field of its own.
+    wanted = {a for a, field in ATTRIBUTES.items() if getattr(service, field)}
+    assert named == (wanted - {"service.name"} if tracing is OTLP else wanted)
 
 
 @given(text=st.text(alphabet="%REQ(:METHOD)ab"))
@@ -97,16 +111,18 @@ def test_escaped_text_holds_no_format_command(text: str) -> None:
 
 
 def test_only_zipkins_format_strings_need_escaping() -> None:
-    service = Service("a%b", "%", "c%", "d%e")
+    service = Service(*(f"{field}%" for field in Service._fields))
     assert service_for(service, None) is service
     assert service_for(service, OTLP) is service
-    assert service_for(service, ZIPKIN) == Service("a%%b", "%%", "c%%", "d%%e")
+    escaped = service_for(service, ZIPKIN)
+    for field in ATTRIBUTES.values():
+        assert getattr(escaped, field) == f"{field}%%"
 
 
 def test_the_id_is_told_to_nobody() -> None:
     for options in OPTIONS:
         text = json.dumps(http(options))
-        assert "@ID@" not in text
+        assert "@container_id@" not in text
 
 
 @pytest.mark.parametrize(
@@ -150,17 +166,17 @@ def test_at_all_there_is_no_sampler_to_say() -> None:
     assert "random_sampling" not in manager(http(HttpOptions(ZIPKIN)))["tracing"]
 
 
-def test_freebind_is_the_callers_choice() -> None:
-    assert "freebind" not in http()
-    assert "freebind" not in tcp_listener("n", "i", 1, "s", "c")
-    assert http(freebind=True)["freebind"] is True
-    assert tcp_listener("n", "i", 1, "s", "c", freebind=True)["freebind"] is True
+@pytest.mark.parametrize("mode", MODES)
+def test_freebind_is_the_callers_choice(mode: str) -> None:
+    assert "freebind" not in made(mode)
+    assert made(mode, freebind=True)["freebind"] is True
 
 
 def test_an_endpoint_answer_says_what_the_cluster_has_inline() -> None:
     answer = cluster_load_assignment("web", "172.17.0.2", 80)
     assert answer.pop("@type") == ENDPOINTS_TYPE
-    assert cluster("web", "172.17.0.2", 80, Upstream.TCP)["load_assignment"] == answer
+    for mode in MODES:
+        assert make_cluster(mode, "web", "172.17.0.2", 80)["load_assignment"] == answer
 
 
 def test_no_two_resources_share_a_part_that_one_could_change_for_both() -> None:
@@ -176,9 +192,9 @@ def test_no_two_resources_share_a_part_that_one_could_change_for_both() -> None:
         (1750, http()),
         (3000, http(HttpOptions(OTLP))),
         (2450, http(HttpOptions(ZIPKIN))),
-        (500, tcp_listener("tcp/0.0.0.0:18080", "0.0.0.0", 18080, "web-prod-80", "web-prod-80")),
-        (1200, cluster("web-prod-8080", "172.17.0.2", 80, Upstream.HTTP)),
-        (520, cluster("web-prod-8080", "172.17.0.2", 80, Upstream.TCP)),
+        (500, make_listener("tcp")),
+        (1200, make_cluster("http", "web-prod-8080", "172.17.0.2", 80)),
+        (520, make_cluster("tcp", "web-prod-8080", "172.17.0.2", 80)),
     ],
     ids=["http", "otlp", "zipkin", "tcp", "http cluster", "tcp cluster"],
 )

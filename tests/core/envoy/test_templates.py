@@ -8,13 +8,12 @@ from hypothesis import strategies as st
 
 from shim.core.binding import Address, Backend, Binding
 from shim.core.endpoint import Endpoint
-from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Template, Templates
 from shim.core.envoy.tracing import Collector
-from shim.core.envoy.upstreams import Upstream, cluster
 from shim.core.service import Service
-from tests.builders import http_listener, make_binding, make_service, tcp_listener
+from tests.builders import make_binding, make_cluster, make_listener, make_service
 
 OPTIONS = [
     HttpOptions(),
@@ -24,7 +23,7 @@ OPTIONS = [
 ]
 IDS = ["none", "hops", "otlp", "zipkin"]
 TEXTS = st.text(st.characters())
-SERVICES = st.builds(Service, TEXTS, TEXTS, TEXTS, TEXTS)
+SERVICES = st.builds(Service, **dict.fromkeys(Service._fields, TEXTS))
 SERVINGS = st.sampled_from(list(MODES.values())).map(Serving)
 HTTP = Serving(MODES["http"])
 BINDINGS = st.builds(
@@ -58,22 +57,19 @@ def test_a_listener_is_the_dict_that_it_stands_for(
     address = binding.address
     place = (str(address), address.ip, address.port, name, name)
     free = address.ip not in ("0.0.0.0", "::")
-    if serving.mode.upstream is Upstream.TCP:
-        wanted = tcp_listener(*place, freebind=free)
-    else:
-        zipkin = options.tracing is not None and options.tracing.kind == "zipkin"
-        shown = doubled(service) if zipkin else service
-        wanted = http_listener(*place, shown, options, freebind=free)
+    zipkin = options.tracing is not None and options.tracing.kind == "zipkin"
+    shown = doubled(service) if zipkin else service
+    wanted = make_listener(serving.mode.name, *place, shown, options, freebind=free)
     made = b"".join(Templates(options).listener(binding, name, service, serving))
     assert made == dumped(wanted)
     assert json.loads(made)["address"]["socket_address"]["port_value"] == address.port
 
 
-@given(st.text(st.characters()), BINDINGS, st.sampled_from(Upstream))
-def test_a_cluster_is_the_dict_that_it_stands_for(name: str, binding: Binding, upstream: Upstream) -> None:
+@given(st.text(st.characters()), BINDINGS, st.sampled_from(list(MODES)))
+def test_a_cluster_is_the_dict_that_it_stands_for(name: str, binding: Binding, mode: str) -> None:
     backend = binding.backend
-    made = b"".join(Templates(HttpOptions()).cluster(name, backend, upstream))
-    assert made == dumped(cluster(name, backend.ip, backend.port, upstream))
+    made = b"".join(Templates(HttpOptions()).cluster(name, backend, MODES[mode].upstream))
+    assert made == dumped(make_cluster(mode, name, *backend))
 
 
 @pytest.mark.parametrize(

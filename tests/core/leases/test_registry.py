@@ -13,7 +13,7 @@ from shim.core.binding import Address, Backend, Binding, overlap
 from shim.core.discovery.sessions import Session, Sessions
 from shim.core.discovery.versions import Resource
 from shim.core.envoy.modes import Serving
-from shim.core.envoy.upstreams import Upstream
+from shim.core.envoy.upstreams import HTTP_UPSTREAM, Upstream
 from shim.core.leases.cluster_names import cluster_names
 from shim.core.leases.lease import Lease, Stage
 from shim.core.leases.registry import ENVOY_TIMEOUT, SIBLING_GRACE, Registry
@@ -54,7 +54,7 @@ class Host:
 
     def advance(self, seconds: float = 0.0) -> None:
         self.now += seconds
-        self.registry.look(self.now)
+        self.registry.advance(self.now)
         assert self.registry.due() > self.now
 
     def envoy(self, node: str = "envoy") -> Session:
@@ -92,7 +92,7 @@ def _listener(binding: Binding, cluster: str, service: Service, serving: Serving
 
 
 def _cluster(name: str, backend: Backend, upstream: Upstream) -> Resource:
-    return (json.dumps({"name": name, "backend": str(backend), "http": upstream is Upstream.HTTP}).encode(),)
+    return (json.dumps({"name": name, "backend": str(backend), "http": upstream is HTTP_UPSTREAM}).encode(),)
 
 
 def _resources(body: bytes) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from shim.core.envoy.modes import Mode, Serving
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
 from shim.core.service import Service, unnamed_service
-from shim.registrar.news import Request
+from shim.registrar.events import PendingFlag
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -21,11 +21,11 @@ LABEL_TIMEOUT = 10.0
 SHOWN = 10
 
 
-class Naming:
+class Labelling:
     """``wanted`` is made when Docker should be asked for the labels of a lease."""
 
     def __init__(self, registry: Registry, default_mode: Mode, clock: Callable[[], float]) -> None:
-        self.wanted = Request()
+        self.wanted = PendingFlag()
         self.default_mode = default_mode
         self._registry = registry
         self._now = clock
@@ -49,7 +49,7 @@ class Naming:
         waiting = islice(self._registry.unlabelled(), 1)
         return min((container.since + LABEL_TIMEOUT for container in waiting), default=math.inf)
 
-    def look(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """Name those that Docker has not named in time."""
         if now < self.due():
             return

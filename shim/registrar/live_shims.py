@@ -15,8 +15,8 @@ from shim.core.leases.registry import Registry
 from shim.host.procfs import PROBES, Probes
 from shim.registrar.control_pipes import ControlPipes
 from shim.registrar.docker_health import DockerHealth
-from shim.registrar.naming import Naming
-from shim.registrar.news import Request
+from shim.registrar.events import PendingFlag
+from shim.registrar.labelling import Labelling
 from shim.registrar.orphans import Orphans
 from shim.registrar.port_owner import PortOwner
 from shim.registrar.releases import Releases
@@ -34,15 +34,15 @@ class LiveShims:
     def __init__(
         self,
         registry: Registry,
-        naming: Naming,
+        labelling: Labelling,
         docker: DockerHealth,
         clock: Callable[[], float],
         changed: Callable[[], None],
         probes: Probes = PROBES,
     ) -> None:
-        self.missed = Request()
+        self.missed = PendingFlag()
         self._registry = registry
-        self._naming = naming
+        self._labelling = labelling
         self._now = clock
         self._changed = changed
         self._probes = probes
@@ -52,10 +52,10 @@ class LiveShims:
         self.wakeups = WakeUps(self.control_pipes.say)
         self.port_owner = PortOwner(registry, self.control_pipes.say)
         self.releases = Releases(registry, self.control_pipes, clock)
-        self.orphans = Orphans(registry, docker, self.release, clock, probes.parent_of)
+        self.orphans = Orphans(registry, docker, self.dismiss, clock, probes.parent_of)
         self._ids = itertools.count(1)
-        self._leases: dict[int, int] = {}  # inode of a lease's pipe -> lease
-        self._pipes: dict[int, int] = {}  # and back
+        self._leases: dict[int, int] = {}  # inode of a lease pipe -> lease
+        self._pipes: dict[int, int] = {}  # lease -> inode of its pipe
 
     def admit(self, pid: int, binding: Binding, lease_fd: int, wake_fd: int) -> int | None:
         """A shim with its control pipes.  Returns the lease's id, or None if it is known already.
@@ -84,12 +84,12 @@ class LiveShims:
         self.wakeups.begun(lease_id)
         log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
         if inherited := self.orphans.inherited_service(binding, self._now()):
-            self._naming.label([(lease, *inherited)])
+            self._labelling.label([(lease, *inherited)])
             self._changed()
         elif new:
             # For the others of its container nothing is due any sooner.
             self._changed()
-            self._naming.wanted.make()
+            self._labelling.wanted.set()
         return lease_id
 
     def recover(self) -> tuple[int, int, bool]:
@@ -109,8 +109,8 @@ class LiveShims:
                 self._parked(lease_id)  # perhaps when nobody looked
         return admitted, failed, forbidden
 
-    def release(self, lease: Lease) -> None:
-        """Have a shim end that has not asked for it."""
+    def dismiss(self, lease: Lease) -> None:
+        """Have a shim end that has not asked for it: withdraw its listener, then send EXIT."""
         self._registry.release_alone(lease, self._now())
         self.releases.begin(lease, self._now())
 
