@@ -34,7 +34,8 @@ class Api:
         self._trusts = trusts
         self._complain_at = state.now()  # of Envoys that do not count, from then on
         self._patience = Patience()
-        self._reader = Reader()
+        # Apart, so that others' requests do not push out what is known of Envoy's.
+        self._readers = {True: Reader(), False: Reader()}
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
@@ -78,8 +79,9 @@ class Api:
             return _error(
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )
+        trusted = self._trusts(request.user)
         try:
-            question = self._reader.read(bytes(request.body))
+            question = self._readers[trusted].read(bytes(request.body))
         except ValueError as error:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
@@ -88,7 +90,6 @@ class Api:
         question = question._replace(names=frozenset())
         if isinstance(request.body, bytearray):
             request.body.clear()
-        trusted = self._trusts(request.user)
         session = self._state.poll(question.node, question.admin, request.connection, request.user, trusted)
         if not trusted:
             self._complain_of(session)
@@ -166,10 +167,10 @@ class Api:
     def _endpoints(self, wanted: frozenset[str]) -> Response:
         """The endpoints of the clusters that are named, for an Envoy that is set up to ask (EDS)."""
         registry = self._state.registry
-        found = registry.backends()
-        resources = (
-            _assignment(name, backend) for name, backend in found.items() if not wanted or name in wanted
-        )
+        # No more of what was asked for is kept than there is: the answer may be long in being read.
+        names = tuple(name for name in registry.clusters if not wanted or name in wanted)
+        found = ((name, registry.backend_of(name)) for name in names)
+        resources = (_assignment(name, backend) for name, backend in found if backend is not None)
         return _json({"version_info": registry.clusters.version, "resources": resources})
 
 
