@@ -5,6 +5,7 @@
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
 #   ./build.sh bench    measures the file beside docker-proxy (bench/run; as root)
+#   ./build.sh soak     random events on a real dockerd and Envoy, and every answer checked (as root)
 set -eu
 cd "$(dirname "$0")"
 build=.build
@@ -113,7 +114,7 @@ soak)
   [ "$(id -u)" = 0 ] || die "soak needs root: it runs a dockerd of its own, in a network namespace"
   build
   $venv/bin/python -m tests.harness.engines
-  exec $venv/bin/python -m bench.soaking "$@"
+  exec $venv/bin/python -m tests.soak "$@"
   ;;
 *) die "usage: ./build.sh [demo | test | check | bench | soak]" ;;
 esac

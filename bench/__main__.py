@@ -1,7 +1,8 @@
 """bench/run [PART ...] [--quick] [--engine 28|20.10|both]
 
 Measures our file and docker-proxy by turns, prints the table, and writes bench/results.json, results.svg and
-RESULTS.md. The exit status is 1 if a part failed; a target that was missed is told, and is no failure.
+RESULTS.md, in which parts that were not measured stay as they were. The exit status is 1 if a part failed;
+a target that was missed is told, and is no failure.
 """
 
 import argparse
@@ -10,14 +11,14 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import replace
 
 from bench.chart import chart
 from bench.compiled import HERE
 from bench.machine import cpu_ticks, describe_machine, describe_versions
 from bench.parts import PARTS, Part, chosen
 from bench.plan import PATH, Plan
-from bench.report import Report, markdown, text_table
+from bench.report import markdown, text_table
+from bench.results import Measured, Results, Run
 
 ENGINES = {"28": ("28",), "20.10": ("20.10",), "both": ("28", "20.10")}
 
@@ -41,47 +42,46 @@ def main(argv: list[str]) -> int:
     # Ended by a signal, it still removes its machines.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = Plan(options.quick, ENGINES[options.engine])
-    report = Report(
-        time.strftime("%Y-%m-%d %H:%M %Z"),
-        " ".join(["bench/run", *argv]),
-        describe_machine(),
-        describe_versions(plan),
-    )
-    for part in parts:
-        _run(part, plan, report)
-    (HERE / "results.json").write_text(report.as_json())
-    (HERE / "results.svg").write_text(chart(report.rows))
-    (HERE / "RESULTS.md").write_text(markdown(report))
-    print(f"\n{text_table(report.rows)}\n")
-    for name, text in report.failures.items():
-        print(f"FAILED {name}: {text}")
-    missed = [f"{row.part}: {row.title}" for row in report.rows if row.met is False]
-    print(
-        f"{len(report.rows)} rows, {len(missed)} targets missed{''.join(f'{chr(10)}  {x}' for x in missed)}"
-    )
-    print(f"written: {', '.join(str(HERE / name) for name in ('RESULTS.md', 'results.json', 'results.svg'))}")
-    return 1 if report.failures else 0
+    date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    run = Run(" ".join(["bench/run", *argv]), describe_machine(), describe_versions(plan))
+    new = Results({date: run}, {part.name: _measure(part, plan, date) for part in parts})
+    results = Results.read(HERE / "results.json")
+    results.merge(new)
+    texts = {"results.json": results.text(), "results.svg": chart(results), "RESULTS.md": markdown(results)}
+    for name, text in texts.items():
+        (HERE / name).write_text(text)
+    rows = list(new.rows())
+    print(f"\n{text_table([row for _, row in rows])}\n")
+    failures = {name: part.failure for name, part in new.parts.items() if part.failure}
+    for name, failure in failures.items():
+        print(f"FAILED {name}: {failure}")
+    missed = [f"{name}: {row.title}" for name, row in rows if row.met is False]
+    print(f"{len(rows)} rows, {len(missed)} targets missed{''.join(f'{chr(10)}  {x}' for x in missed)}")
+    print(f"written: {', '.join(str(HERE / name) for name in texts)}")
+    return 1 if failures else 0
 
 
-def _run(part: Part, plan: Plan, report: Report) -> None:
+def _measure(part: Part, plan: Plan, date: str) -> Measured:
     began = time.monotonic()
     print(f"== {part.title} ({part.name})", file=sys.stderr, flush=True)
-    before, (ticks, stolen) = len(report.rows), cpu_ticks()
+    found = Measured(date)
+    ticks, stolen = cpu_ticks()
     try:
         for row in part.measure(plan):
-            report.rows.append(replace(row, part=part.name))
-        if len(report.rows) == before:
+            found.rows.append(row.result())
+        if not found.rows:
             raise AssertionError("it measured nothing")
     except ModuleNotFoundError as error:
-        report.failures[part.name] = f"not there: {error}"
+        found.failure = f"not there: {error}"
     except Exception as error:  # whatever it is: the other parts go on
         traceback.print_exc()
-        report.failures[part.name] = f"{type(error).__name__}: {str(error)[:300]}".replace("\n", " ")
-    report.took[part.name] = time.monotonic() - began
+        found.failure = f"{type(error).__name__}: {str(error)[:300]}".replace("\n", " ")
+    found.seconds = time.monotonic() - began
     ticks_after, stolen_after = cpu_ticks()
-    report.stolen[part.name] = (stolen_after - stolen) / max(ticks_after - ticks, 1) * 100
-    failed = ", FAILED" if part.name in report.failures else ""
-    print(f"   {report.took[part.name]:.0f} s{failed}", file=sys.stderr, flush=True)
+    found.stolen = (stolen_after - stolen) / max(ticks_after - ticks, 1) * 100
+    failed = ", FAILED" if found.failure else ""
+    print(f"   {found.seconds:.0f} s{failed}", file=sys.stderr, flush=True)
+    return found
 
 
 if __name__ == "__main__":

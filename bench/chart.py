@@ -1,10 +1,11 @@
-"""One SVG of a run: figures that have a peer as bars on a scale of ratios, and the curves below."""
+"""One SVG of the results: figures that have a peer as bars on a scale of ratios, and the curves below."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
-from bench.rows import Row, summary
+from bench.results import Results
+from bench.rows import Result, Summary
 
 OURS, PEER, FAINT, INK = "#1f6fb2", "#d9822b", "#c8ccd0", "#24292f"
 GOOD, BAD = "#2e7d32", "#c62828"
@@ -12,12 +13,12 @@ WIDTH, LABELS, LINE, PANEL_HEIGHT = 1060, 470, 18, 230
 DECADES = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 Scale = Callable[[float], float]
-Curve = list[Row]  # by `at`, ascending
+Curve = list[Result]  # by `at`, ascending
 
 
-def chart(rows: Sequence[Row]) -> str:
-    bars = [row for row in rows if row.ratio and row.at is None and row.unit != "%"]
-    curves = _curves(rows)
+def chart(results: Results) -> str:
+    bars = [row for _, row in results.rows() if row.ratio and row.at is None and row.unit != "%"]
+    curves = _curves(results.rows())
     body: list[str] = []
     bottom = 10.0
     if bars:
@@ -45,7 +46,7 @@ def log_scale(low: float, high: float, start: float, end: float) -> Scale:
     return place
 
 
-def _bars(rows: Sequence[Row], top: float) -> Iterator[str]:
+def _bars(rows: Sequence[Result], top: float) -> Iterator[str]:
     """From the line of 1 to the left: smaller than docker-proxy; to the right: larger."""
     place = log_scale(DECADES[0], DECADES[-1], LABELS, WIDTH - 60)
     first = top + 46
@@ -74,11 +75,11 @@ def _bars(rows: Sequence[Row], top: float) -> Iterator[str]:
         yield _text(WIDTH - 52, y + 12, f"{row.ratio:.2f} ×", "font-size='11'")
 
 
-def _curves(rows: Sequence[Row]) -> list[Curve]:
+def _curves(rows: Iterable[tuple[str, Result]]) -> list[Curve]:
     found: dict[tuple[str, str], Curve] = {}
-    for row in rows:
+    for part, row in rows:
         if row.at is not None:
-            found.setdefault((row.part, row.what), []).append(row)
+            found.setdefault((part, row.what), []).append(row)
     return [sorted(curve, key=lambda row: row.at or 0) for curve in found.values() if len(curve) > 1]
 
 
@@ -134,9 +135,9 @@ def _round_values(low: float, high: float) -> list[float]:
     return [step * value for value in powers for step in (1, 2, 5) if low <= step * value <= high]
 
 
-def _median(samples: Sequence[float] | None) -> float:
+def _median(seen: Summary | None) -> float:
     """0 for what a logarithmic axis cannot show."""
-    return 0.0 if samples is None else max(summary(samples).median, 0.0)
+    return 0.0 if seen is None else max(seen.median, 0.0)
 
 
 def _text(x: float, y: float, text: str, more: str = "") -> str:

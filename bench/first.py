@@ -6,7 +6,7 @@ from bench.machines import machines
 from bench.plan import Plan
 from bench.rows import Row
 from bench.shims import BOTH, OURS, PEER
-from tests.demo.with_docker import FirstAnswer, StartEvent
+from tests.harness.moments import FirstAnswer, StartEvent
 
 PORT = 8080
 

@@ -59,7 +59,7 @@ def _commit() -> str:
     try:
         there = Path(__file__).parent
         commit = run(["git", "-C", str(there), "rev-parse", "--short", "HEAD"]).strip()
-        others = [".", ":!RESULTS.md", ":!results.*"]  # than what a run writes
+        others = [":/", ":!RESULTS.md", ":!results.*"]  # of the whole tree, but what a run writes
         changed = run(["git", "-C", str(there), "status", "--porcelain", *others]).strip()
     except (CommandError, OSError):
         return ""

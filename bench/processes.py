@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LOOK_EVERY = 0.05
-PATIENCE = 180.0
+TIMEOUT = 180.0
 
 
 class Memory(NamedTuple):
@@ -59,7 +59,7 @@ def children_cpu() -> float:
 def settle(pids: Callable[[], Collection[int]], quiet: float = 1.0) -> None:
     """Return once these processes have come to rest: for so many seconds none has run, or become another
     program, or come or gone."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     seen: object = None
     since = time.monotonic()
     while True:
@@ -71,7 +71,7 @@ def settle(pids: Callable[[], Collection[int]], quiet: float = 1.0) -> None:
         if now - since >= quiet:
             return
         if now > deadline:
-            raise TimeoutError(f"{len(looks)} processes did not come to rest in {PATIENCE:g} s")
+            raise TimeoutError(f"{len(looks)} processes did not come to rest in {TIMEOUT:g} s")
         time.sleep(max(LOOK_EVERY, now - began))  # a look at a thousand is work too
 
 

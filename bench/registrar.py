@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from bench.registrar_rig import PATIENCE, Rig, cpu_of, most_bindings, rig
+from bench.registrar_rig import TIMEOUT, Rig, cpu_of, most_bindings, rig
 from bench.rows import Row, limit
-from shim.core.bootstrap import bootstrap
-from shim.registrar.naps import AGAIN
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.bootstrap import bootstrap
+from shim.registrar.wakeups import AGAIN
 from tests.harness.envoy import Envoy
 from tests.harness.wait import eventually
 
@@ -165,19 +166,18 @@ def _steady(found: Rig, size: int, changes: int) -> list[Row]:
 
 def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
     """A real Envoy takes a listener out: from the shim's word until the shim is told that it has."""
-    registrar, admin = ("127.0.0.1", found.site.api), ("127.0.0.1", found.site.admin)
+    registrar, admin = (
+        Endpoint("127.0.0.1", found.registrar.api),
+        Endpoint("127.0.0.1", found.registrar.admin),
+    )
     total, share, waited, envoys = [], [], [], []
-    with Envoy(found.site.directory / "envoy", bootstrap("bench", "docker", registrar, admin)) as envoy:
-        eventually(
-            lambda: len(envoy.listeners()) == len(found.shims), PATIENCE * 3, "Envoy has all listeners"
-        )
+    with Envoy(found.registrar.directory / "envoy", bootstrap("bench", "docker", registrar, admin)) as envoy:
+        eventually(lambda: len(envoy.listeners()) == len(found.shims), TIMEOUT * 3, "Envoy has all listeners")
         for _ in range(rounds):
             [shim], container = found.register()
             found.docker.start([container])
-            eventually(
-                lambda: len(envoy.listeners()) == len(found.shims), PATIENCE, "Envoy has one more", 0.2
-            )
-            eventually(found.all_acknowledged, PATIENCE, "Envoy is at rest", 0.2)
+            eventually(lambda: len(envoy.listeners()) == len(found.shims), TIMEOUT, "Envoy has one more", 0.2)
+            eventually(found.all_acknowledged, TIMEOUT, "Envoy is at rest", 0.2)
             cpu, envoy_cpu, began = found.cpu(), cpu_of(envoy.pid), time.monotonic()
             shim.release()
             shim.wait_for_exit()
@@ -187,7 +187,7 @@ def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
             share.append(100 * waited[-1] / total[-1])
             shim.end()
             found.shims.remove(shim)
-            eventually(found.all_acknowledged, PATIENCE, "Envoy is at rest", 0.2)
+            eventually(found.all_acknowledged, TIMEOUT, "Envoy is at rest", 0.2)
     return [
         _row("change to a real Envoy's acknowledgement", "ms", total, size),
         _row("... the registrar's CPU in it", "ms", waited, size),
@@ -198,11 +198,11 @@ def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
 
 def main() -> None:
     for row in measure("--quick" in sys.argv):
-        middle = sorted(row.ours)[len(row.ours) // 2]
-        spread = f"{min(row.ours):.4g}..{max(row.ours):.4g}"
-        verdict = "" if row.met is None else "  met" if row.met else "  NOT MET"
+        found = row.result()
+        middle, spread = found.ours.median, f"{min(row.ours):.4g}..{max(row.ours):.4g}"
+        verdict = "" if found.met is None else "  met" if found.met else "  NOT MET"
         goal = f"{row.target.text(row.unit)}" if row.target else ""
-        print(f"{row.title:90} {middle:10.4g} {row.unit:4} {spread:22} {goal}{verdict}", flush=True)
+        print(f"{found.title:90} {middle:10.4g} {row.unit:4} {spread:22} {goal}{verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,11 @@ from typing import Any
 
 import trio
 
-from tests.builders import make_container
-from tests.commands.running import Site
-from tests.harness.fake_dockerd import FakeDockerd, body, start_event
+from tests.harness.fake_dockerd import FakeDockerd, body, make_container, start_event
+from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 # As Envoy 1.40's own polls: a list of its extensions makes up nearly all of them.
 EXTENSIONS = [
     {
@@ -50,7 +49,7 @@ class Docker:
         self._token: trio.lowlevel.TrioToken
         ready = threading.Event()
         threading.Thread(target=trio.run, args=(self._run, ready), daemon=True).start()
-        ready.wait(PATIENCE)
+        ready.wait(TIMEOUT)
 
     async def _run(self, ready: threading.Event) -> None:
         self._token = trio.lowlevel.current_trio_token()
@@ -68,7 +67,7 @@ class Docker:
 
     def start(self, containers: list[dict[str, Any]]) -> None:
         """These run from now on, and are the only ones: one event, and the list that it leads to."""
-        eventually(self._fake.subscribers, PATIENCE, "the registrar follows Docker")
+        eventually(self._fake.subscribers, TIMEOUT, "the registrar follows Docker")
         self._fake.containers = containers
         event = start_event(containers[0]["Id"])
         trio.from_thread.run(self._fake.emit, event, trio_token=self._token)
@@ -101,7 +100,7 @@ class Shim:
         told = b""
         # An empty line comes a second after the start, for a shell that may have slept through a signal.
         while not told.endswith(b"exit\n"):
-            text = os.read(self._wake, 100) if poll.poll(PATIENCE * 1000) else b""
+            text = os.read(self._wake, 100) if poll.poll(TIMEOUT * 1000) else b""
             if not text:
                 raise RuntimeError(f"a released shim was not told to end, but {told!r}")
             told += text
@@ -178,7 +177,7 @@ class Poller(threading.Thread):
     def next(self, count: int) -> Answer:
         """The answer after the first ``count`` ones."""
         with self._news:
-            if not self._news.wait_for(lambda: len(self.answers) > count, PATIENCE):
+            if not self._news.wait_for(lambda: len(self.answers) > count, TIMEOUT):
                 raise RuntimeError("no discovery answer came")
             return self.answers[count]
 
@@ -190,8 +189,8 @@ class Poller(threading.Thread):
 class Rig:
     """A registrar with shims, pollers and a Docker.  Every container has an address of its own."""
 
-    def __init__(self, site: Site, docker: Docker, pid: int) -> None:
-        self.site, self.docker, self.pid = site, docker, pid
+    def __init__(self, registrar: LoopbackRegistrar, docker: Docker, pid: int) -> None:
+        self.registrar, self.docker, self.pid = registrar, docker, pid
         self.shims: list[Shim] = []
         self.pollers: dict[str, list[Poller]] = {"clusters": [], "listeners": []}
         self._made = 0
@@ -203,7 +202,7 @@ class Rig:
         # No two on one port: they would be told apart by their backends, which is another case.
         first, host = 10_000 + number % 20_000, f"127.77.{number // 20_000}.1"
         shims = [
-            Shim(str(self.site.socket), (address, port), (ip, 80 + port - first))
+            Shim(str(self.registrar.socket), (address, port), (ip, 80 + port - first))
             for port in range(first, first + ports)
             for address in (host, "::1")[:families]
         ]
@@ -223,18 +222,18 @@ class Rig:
                 containers.append(container)
             began = time.monotonic()
             self.docker.start(containers)
-            eventually(partial(self.docker.listed_since, began), PATIENCE, "Docker is asked")
-        eventually(lambda: self.published() == count, PATIENCE, f"{count} bindings are published")
+            eventually(partial(self.docker.listed_since, began), TIMEOUT, "Docker is asked")
+        eventually(lambda: self.published() == count, TIMEOUT, f"{count} bindings are published")
 
     def published(self) -> int:
-        text = self.site.read("/bindings").body
+        text = self.registrar.read("/bindings").body
         return text.count(b'"state": "published"') + text.count(b'"state": "serving"')
 
     def connect(self, envoys: int) -> None:
         """So many Envoys; returns once they have everything."""
         for number in range(envoys):
             for kind, pollers in self.pollers.items():
-                pollers.append(Poller(self.site.api, f"envoy-{number}", kind))
+                pollers.append(Poller(self.registrar.api, f"envoy-{number}", kind))
                 pollers[-1].start()
                 pollers[-1].next(0)
 
@@ -251,7 +250,7 @@ class Rig:
     def all_acknowledged(self) -> bool:
         return all(
             envoy[kind]["current"]
-            for envoy in json.loads(self.site.read("/status").body)["envoys"]
+            for envoy in json.loads(self.registrar.read("/status").body)["envoys"]
             for kind in ("clusters", "listeners")
         )
 
@@ -283,11 +282,11 @@ def rig(artifact: Path) -> Iterator[Rig]:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory() as directory:
-        site = Site(artifact, Path(directory))
+        registrar = LoopbackRegistrar(artifact, Path(directory))
         docker = Docker(f"{directory}/docker.sock")
-        with site.running("server") as process:
-            site.wait_until_healthy()
-            made = Rig(site, docker, process.pid)
+        with registrar.running() as process:
+            registrar.wait_until_healthy()
+            made = Rig(registrar, docker, process.pid)
             try:
                 yield made
             finally:

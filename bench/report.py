@@ -1,12 +1,10 @@
-"""The result as a table for a terminal, as JSON, and as RESULTS.md."""
+"""The results as a table for a terminal, and as RESULTS.md."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from bench.parts import PARTS
-from bench.rows import Row, summary
+from bench.results import Measured, Results
+from bench.rows import Result, Summary
 
 HEADINGS = ("what", "docker-proxy", "ours", "ratio", "target", "spread (docker-proxy; ours)")
 
@@ -16,31 +14,6 @@ Spread: n samples, p10..p90, or lowest..highest where there are fewer than 10. d
 the engine named in the row, else of Engine 28. Envoy runs one worker thread, docker-proxy as many as it
 likes; where a row is about load, the load is on one core and the proxy on the other, so both have one.
 """
-
-
-@dataclass
-class Report:
-    date: str
-    command: str
-    machine: dict[str, str]
-    versions: dict[str, str]
-    rows: list[Row] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)  # part to what was wrong
-    took: dict[str, float] = field(default_factory=dict)  # part to seconds
-    stolen: dict[str, float] = field(default_factory=dict)  # part to percent of the CPU time, by a hypervisor
-
-    def as_json(self) -> str:
-        found: dict[str, Any] = {
-            "date": self.date,
-            "command": self.command,
-            "machine": self.machine,
-            "versions": self.versions,
-            "took": {part: round(seconds, 1) for part, seconds in self.took.items()},
-            "stolen": {part: round(percent, 1) for part, percent in self.stolen.items()},
-            "failures": self.failures,
-            "rows": [row.as_json() for row in self.rows],
-        }
-        return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def figure(value: float) -> str:
@@ -54,7 +27,7 @@ def figure(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.2g}"
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: Result) -> list[str]:
     verdict = {None: ", cannot be told", True: ", met", False: ", MISSED"}[row.met]
     target = "" if row.target is None else row.target.text(row.unit) + verdict
     return [
@@ -63,11 +36,11 @@ def cells(row: Row) -> list[str]:
         _median(row.ours, row.unit),
         "" if row.ratio is None else f"{row.ratio:.2f} ×",
         target,
-        "; ".join(_spread(samples) for samples in (row.peer, row.ours) if samples is not None),
+        "; ".join(_spread(seen) for seen in (row.peer, row.ours) if seen is not None),
     ]
 
 
-def text_table(rows: Sequence[Row]) -> str:
+def text_table(rows: Sequence[Result]) -> str:
     lines = [list(HEADINGS), *(cells(row) for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(HEADINGS))]
     ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
@@ -77,40 +50,46 @@ def text_table(rows: Sequence[Row]) -> str:
     )
 
 
-def markdown(report: Report) -> str:
-    about = [f"| {key} | {value} |" for key, value in {**report.machine, **report.versions}.items()]
+def markdown(results: Results) -> str:
     pages = [
         "# docker-proxy and envoy-docker-shim, measured side by side",
-        f"Made by `{report.command}` on {report.date}; all samples are in results.json.",
-        "\n".join(["| | |", "|---|---|", *about]),
+        "Each part as it was last measured; the figures are in results.json, too.",
+        _runs(results),
         METHOD.replace("\n", " ").strip(),
         "![The figures as ratios, and growth](results.svg)",
-        *(_section(report, name) for name in PARTS if name in report.took),
+        *(_section(name, part) for name, part in results.parts.items()),
     ]
     return "\n\n".join(pages) + "\n"
 
 
-def _section(report: Report, name: str) -> str:
-    rows = [row for row in report.rows if row.part == name]
+def _runs(results: Results) -> str:
+    """What was measured when, on what, with which versions: a column a run."""
+    columns = [
+        {"made by": f"`{run.command}`", **run.machine, **run.versions} for run in results.runs.values()
+    ]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    lines = [["", *results.runs], ["---"] * (len(columns) + 1)]
+    lines += [[key, *(column.get(key, "") for column in columns)] for key in keys]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _section(name: str, part: Measured) -> str:
     lines = [
         f"## {PARTS[name].title}",
-        f"`bench/run {name}`: {report.took[name]:.0f} s; {_stolen(report, name)}.",
+        f"`bench/run {name}`, {part.run}: {part.seconds:.0f} s; other machines on the same hardware took "
+        f"{part.stolen:.1f} % of the CPU time meanwhile.",
     ]
-    if name in report.failures:
-        lines.append(f"**FAILED**: {report.failures[name]}")
-    if rows:
-        table = [HEADINGS, ["---"] * len(HEADINGS), *(cells(row) for row in rows)]
+    if part.failure:
+        lines.append(f"**FAILED**: {part.failure}")
+    if part.rows:
+        table = [HEADINGS, ["---"] * len(HEADINGS), *(cells(row) for row in part.rows)]
         lines.append("\n".join(f"| {' | '.join(line)} |" for line in table))
-        if notes := _notes(rows):
+        if notes := _notes(part.rows):
             lines.append("\n".join(notes))
     return "\n\n".join(lines)
 
 
-def _stolen(report: Report, name: str) -> str:
-    return f"other machines on the same hardware took {report.stolen[name]:.1f} % of the CPU time meanwhile"
-
-
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[Result]) -> list[str]:
     """A line for each row; rows that say the same of different sizes share one."""
     said: dict[tuple[str, str], None] = {}
     for row in rows:
@@ -119,12 +98,9 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     return [f"- {what}: {note}" for what, note in said]
 
 
-def _median(samples: Sequence[float] | None, unit: str) -> str:
-    return "" if samples is None else f"{figure(summary(samples).median)} {unit}"
+def _median(seen: Summary | None, unit: str) -> str:
+    return "" if seen is None else f"{figure(seen.median)} {unit}"
 
 
-def _spread(samples: Sequence[float]) -> str:
-    seen = summary(samples)
-    if seen.count == 1:
-        return "n=1"
-    return f"n={seen.count} {figure(seen.low)}..{figure(seen.high)}"
+def _spread(seen: Summary) -> str:
+    return "n=1" if seen.n == 1 else f"n={seen.n} {figure(seen.low)}..{figure(seen.high)}"

@@ -1,5 +1,7 @@
 """One line of the result: what was measured, ours and docker-proxy's, against which target.
 
+A part measures Rows, which have every sample; what is kept, shown and drawn of one is its Result.
+
 Row("tcp-start", "spawn to ready", "ms", ours=[12.1, 11.9], peer=[5.6, 5.7], target=at_most(3.5))
 Row("registrar", "message in to discovery bytes out", "ms", ours=[1.1, 1.3], target=limit(2.0),
     at=10, axis="bindings")
@@ -9,6 +11,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+DIGITS = 6  # that are kept of a figure: more than any of them is worth
 
 
 @dataclass(frozen=True)
@@ -42,23 +46,80 @@ def limit(value: float) -> Target:
 
 @dataclass(frozen=True)
 class Summary:
-    """Medians, as one slow moment of the machine must not decide; the spread is p10 to p90 from 10 samples
-    on, else lowest to highest."""
+    """Medians, as one slow moment of the machine must not decide; low and high are p10 and p90 from 10
+    samples on, else the lowest and the highest."""
 
-    count: int
+    n: int
     median: float
     low: float
     high: float
-    spread: str  # what low and high are
 
 
 def summary(samples: Sequence[float]) -> Summary:
     ordered = sorted(samples)
     last = len(ordered) - 1
-    if len(ordered) < 10:
-        return Summary(len(ordered), statistics.median(ordered), ordered[0], ordered[last], "min..max")
-    low, high = ordered[round(last * 0.1)], ordered[round(last * 0.9)]
-    return Summary(len(ordered), statistics.median(ordered), low, high, "p10..p90")
+    low = round(last * 0.1) if len(ordered) >= 10 else 0
+    high = round(last * 0.9) if len(ordered) >= 10 else last
+    return Summary(len(ordered), *map(rounded, (statistics.median(ordered), ordered[low], ordered[high])))
+
+
+def rounded(value: float) -> float:
+    """To DIGITS digits; a whole number is an int, which is written without a point."""
+    short = float(f"{value:.{DIGITS}g}")
+    return int(short) if short.is_integer() else short
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is kept of a Row: a line of results.json."""
+
+    what: str
+    unit: str
+    ours: Summary
+    peer: Summary | None
+    target: Target | None
+    note: str
+    at: int | None
+    axis: str
+
+    @property
+    def title(self) -> str:
+        if self.at is None:
+            return self.what
+        return (
+            f"{self.what}, {self.at:,} {self.axis.removesuffix('s') if self.at == 1 else self.axis}".rstrip()
+        )
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours in docker-proxy's; None without one, or where either is below 0 (or its 0): that was noise."""
+        if self.peer is None:
+            return None
+        ours, theirs = self.ours.median, self.peer.median
+        return None if ours < 0 or theirs <= 0 else ours / theirs
+
+    @property
+    def met(self) -> bool | None:
+        """None: no target, or nothing to compare with."""
+        if self.target is None:
+            return None
+        value = self.ratio if self.target.times else self.ours.median
+        return None if value is None else self.target.met(value)
+
+    def as_json(self) -> dict[str, Any]:
+        """Without what is empty."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "")}
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Result":
+        """Raises TypeError, KeyError: not what as_json wrote."""
+        blank = {"unit": "", "peer": None, "target": None, "note": "", "at": None, "axis": ""}
+        made = {**blank, **found, "ours": Summary(**found["ours"])}
+        if "peer" in found:
+            made["peer"] = Summary(**found["peer"])
+        if "target" in found:
+            made["target"] = Target(**found["target"])
+        return cls(**made)
 
 
 @dataclass(frozen=True)
@@ -75,38 +136,10 @@ class Row:
 
     def __post_init__(self) -> None:
         if not self.ours or (self.peer is not None and not self.peer):
-            raise ValueError(f"{self.part}: {self.title}: no samples")
+            raise ValueError(f"{self.part}: {self.what}, {self.at}: no samples")
 
-    @property
-    def title(self) -> str:
-        if self.at is None:
-            return self.what
-        return (
-            f"{self.what}, {self.at:,} {self.axis.removesuffix('s') if self.at == 1 else self.axis}".rstrip()
+    def result(self) -> Result:
+        peer = None if self.peer is None else summary(self.peer)
+        return Result(
+            self.what, self.unit, summary(self.ours), peer, self.target, self.note, self.at, self.axis
         )
-
-    @property
-    def ratio(self) -> float | None:
-        """Ours in docker-proxy's; None without one, or where either is below 0 (or its 0): that was noise."""
-        if self.peer is None:
-            return None
-        ours, theirs = statistics.median(self.ours), statistics.median(self.peer)
-        return None if ours < 0 or theirs <= 0 else ours / theirs
-
-    @property
-    def met(self) -> bool | None:
-        """None: no target, or nothing to compare with."""
-        if self.target is None:
-            return None
-        value = self.ratio if self.target.times else statistics.median(self.ours)
-        return None if value is None else self.target.met(value)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            **{key: getattr(self, key) for key in ("part", "what", "at", "axis", "unit", "note")},
-            "ours": asdict(summary(self.ours)) | {"samples": list(self.ours)},
-            "docker_proxy": self.peer and asdict(summary(self.peer)) | {"samples": list(self.peer)},
-            "ratio": self.ratio,
-            "target": self.target and self.target.text(self.unit),
-            "met": self.met,
-        }

@@ -8,7 +8,7 @@ from bench.plan import PATH, Plan
 from tests.harness.engines import find_engine
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy, bound_socket, flags, start_proxy
-from tests.harness.stack import SHIV_ROOT, Registrar
+from tests.harness.registrar import SHIV_ROOT, HostRegistrar
 
 OURS, PEER = "ours", "docker-proxy"
 BOTH = (PEER, OURS)
@@ -36,7 +36,8 @@ def starter(plan: Plan, engine: str = "28") -> Iterator[tuple[Host, Starter]]:
     """A machine with a registrar for our shims to register with."""
     found = find_engine(engine)
     with Host() as host:
-        registrar = Registrar(host, plan.artifact, f"unix://{host.dir}/no-docker.sock", {"log_level": "info"})
+        no_docker = f"unix://{host.dir}/no-docker.sock"
+        registrar = HostRegistrar(host, plan.artifact, no_docker, {"log_level": "info"})
         registrar.start()
         env = {"PATH": PATH, "SHIM_SOCKET": str(registrar.socket), "SHIV_ROOT": str(SHIV_ROOT)}
         paths = {OURS: str(plan.artifact), PEER: str(found.proxy)}

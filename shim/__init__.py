@@ -2,16 +2,21 @@
 
 One file, several roles (see ``shim.__main__``).  Data flows one way::
 
-    proxy  --registration-->  registrar  --snapshot-->  Envoy
-      |                           |
-      +--------> core <-----------+        (pure: values in, values out)
+    dockerd --flags--> proxy --registration--> registrar --resources--> Envoy
+                         |                         |
+                       relay (UDP)              Docker's API
 
-* ``proxy``      what dockerd starts for each published port; standard library only
-* ``relay``      the UDP relay a shim turns into (trio)
+* ``wire``       what dockerd, shims and the registrar say to each other; the bottom, and light
+* ``core``       the logic; pure
+* ``config``     the configuration's keys, and how it is read
+* ``host``       what the kernel tells of this host's processes and sockets
+* ``proxy``      what dockerd starts for each published port; built-in modules only
+* ``relay``      the UDP relay that a shim turns into (trio)
 * ``registrar``  the daemon: leases, labels from Docker, xDS for Envoy (trio)
 * ``commands``   resync, status, bootstrap, up
-* ``core``       the logic all of them share; no I/O in it
 * ``artifact``   how the shipped file is put together
+
+Which may import which is the table in tests/test_imports.py.
 """
 
 __version__ = "0.1.0"

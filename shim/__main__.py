@@ -33,6 +33,7 @@ ROLES = {
 
 
 def main() -> int:
+    """Be what the first argument says: the process's exit status, 2 where it is no command."""
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     if word in ("version", "--version", "-version", "-v", "--v"):
         print(f"envoy-docker-shim {__version__}")

@@ -4,7 +4,7 @@ import functools
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from typing import Any, ParamSpec
@@ -12,10 +12,13 @@ from typing import Any, ParamSpec
 import trio
 import trio.testing
 
-from shim.core.binding import Address, Backend, Binding, Service
-from shim.core.lease import Lease
-from shim.core.resources import HttpOptions
-from shim.core.templates import Templates
+from shim.core.binding import Address, Backend, Binding
+from shim.core.envoy.json import Json
+from shim.core.envoy.listeners import HttpOptions, listener
+from shim.core.envoy.modes import MODES, Serving
+from shim.core.envoy.templates import Templates
+from shim.core.leases.lease import Lease
+from shim.core.service import Service
 from shim.registrar.state import State
 
 P = ParamSpec("P")
@@ -49,13 +52,42 @@ def make_flags(binding: Binding | None = None) -> list[str]:
 def make_service(
     name: str = "web",
     environment: str = "",
-    mode: str = "http",
     container: str = "web-1",
     image: str = "shop/web:1",
     container_id: str = "0123456789ab",
-    problem: str = "",
 ) -> Service:
-    return Service(name, environment, mode, container, image, container_id, problem)
+    return Service(name, environment, container, image, container_id)
+
+
+def make_labelled(
+    name: str = "web", environment: str = "", mode: str = "http", problem: str = "", **more: str
+) -> tuple[Service, Serving]:
+    """What a container's labels say of one of its ports."""
+    return make_service(name, environment, **more), Serving(MODES[mode], problem)
+
+
+def http_listener(
+    name: str,
+    ip: str,
+    port: int,
+    stat_prefix: str,
+    cluster: str,
+    service: Service,
+    options: HttpOptions,
+    *,
+    freebind: bool = False,
+) -> Json:
+    """A whole listener in http mode."""
+    http = MODES["http"].network_filter(stat_prefix, cluster, service, options)
+    return listener(name, ip, port, stat_prefix, http, freebind=freebind)
+
+
+def tcp_listener(
+    name: str, ip: str, port: int, stat_prefix: str, cluster: str, *, freebind: bool = False
+) -> Json:
+    """A whole listener in tcp mode."""
+    tcp = MODES["tcp"].network_filter(stat_prefix, cluster, make_service(), HttpOptions())
+    return listener(name, ip, port, stat_prefix, tcp, freebind=freebind)
 
 
 def make_lease(
@@ -70,40 +102,20 @@ def make_lease(
     )
 
 
-def make_container(
-    name: str = "web-1",
-    ips: tuple[str, ...] = ("172.17.0.2",),
-    ports: tuple[tuple[str, int], ...] = (("tcp", 8080),),
-    id: str = "0123456789abcdef",
-    labels: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """One element of Docker's ``GET /containers/json``."""
-    return {
-        "Id": id,
-        "Names": [f"/{name}"],
-        "Image": "shop/web:1",
-        "Labels": dict(labels or {}),
-        "Ports": [
-            {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": port, "Type": proto} for proto, port in ports
-        ],
-        "NetworkSettings": {"Networks": {f"net{i}": {"IPAddress": ip} for i, ip in enumerate(ips)}},
-    }
-
-
 def make_poll(version: str = "", node: str = "envoy-1", **more: Any) -> bytes:
     """The body of one of Envoy's discovery requests."""
-    question: dict[str, Any] = {"node": {"id": node}, **more}
+    request: dict[str, Any] = {"node": {"id": node}, **more}
     if version:
-        question["version_info"] = version
-    return json.dumps(question).encode()
+        request["version_info"] = version
+    return json.dumps(request).encode()
 
 
 class QuietState(State):
     """A State on trio's clock that does not look for this machine's real shims, and counts when it would."""
 
     def __init__(self, default_mode: str = "http", settled: bool = True) -> None:
-        super().__init__(Templates(HttpOptions()), default_mode, trio.current_time)
-        self.settled = settled
+        super().__init__(Templates(HttpOptions()), MODES[default_mode], trio.current_time)
+        self.settling.settled = settled
         self.searches = 0
 
     def recover(self) -> tuple[int, int]:

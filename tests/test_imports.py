@@ -12,21 +12,32 @@ LIMIT, TEST_LIMIT = 300, 400  # lines of a file
 FILES = sorted((ROOT / "shim").rglob("*.py"))
 STDLIB = sys.stdlib_module_names
 
-# What a file may import of shim, by its folder; its own folder it may always.
-ARROWS = {
-    "": {"shim.proxy", "shim.processes", "shim.core"},  # __main__ and processes: between the layers
-    "proxy": set(),
-    "core": {"shim.proxy.flags"},
-    "relay": {"shim.core", "shim.proxy"},
-    "registrar": {"shim.core", "shim.proxy", "shim.processes"},
-    "commands": {"shim.core", "shim.proxy", "shim.processes", "shim.registrar"},
-    "artifact": {"shim.__main__"},
+# Which room may import which: a room is a folder of shim, the last one is shim/__main__.py.  Its own it may
+# always.  Read downwards, each imports only what stands above it.
+CORE = {"core", "core.discovery", "core.envoy", "core.docker", "core.leases"}
+ARROWS: dict[str, set[str]] = {
+    "wire": set(),
+    "core": {"wire"},
+    "core.discovery": {"core"},
+    "core.envoy": {"core", "core.discovery"},
+    "core.docker": {"core", "core.envoy"},
+    "core.leases": {"core", "core.envoy", "core.discovery"},
+    "config": {"wire", "core", "core.envoy"},
+    "host": {"wire", "core"},
+    "proxy": {"wire"},
+    "relay": {"wire", "core", "proxy"},
+    "registrar": {"wire", "host", "config", *CORE},
+    "commands": {"wire", "host", "config", "registrar", *CORE},
+    "": {"proxy"},
+    "artifact": {""},
 }
 # What the start-up path may import: built in to a bare interpreter, on errors (syslog), for UDP (fcntl).
 LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl"}
 THIRD_PARTY = {
     "relay": {"trio"},
-    "registrar": {"trio", "h11", "httpx", "yaml"},
+    "host": {"trio"},
+    "config": {"yaml"},
+    "registrar": {"trio", "h11", "httpx"},
     "commands": {"trio", "httpx", "yaml"},
     "artifact": {"_bootstrap"},
 }
@@ -35,48 +46,70 @@ IMPURE = {"asyncio", "io", "os", "pathlib", "random", "select", "signal", "socke
 IMPURE |= {"threading", "time", "datetime", "logging", "secrets", "uuid", "http", "urllib"}
 
 
-def folder(file: Path) -> str:
-    parts = file.relative_to(ROOT / "shim").parts
-    return parts[0] if len(parts) > 1 else ""
+MODULES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
+}
+
+
+def room(module: str) -> str:
+    """``core.leases`` for ``shim.core.leases.lease``, empty for ``shim.__main__``."""
+    found = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return found.removeprefix("shim").removeprefix(".")
 
 
 def imports(file: Path) -> Iterator[str]:
+    """Every module that it imports."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute"
             module = node.module or ""
-            if module in ("shim", "shim.core", "shim.registrar", "shim.commands", "shim.proxy", "shim.relay"):
-                yield from (f"{module}.{name.name}" for name in node.names)
-            else:
-                yield module
+            for name in node.names:
+                yield f"{module}.{name.name}" if f"{module}.{name.name}" in MODULES else module
+
+
+def all_imports(module: str, seen: set[str]) -> set[str]:
+    """... and whatever that imports in turn; ``seen`` is added to."""
+    for found in imports(MODULES[module]):
+        if found not in seen:
+            seen.add(found)
+            if found in MODULES:
+                all_imports(found, seen)
+    return seen
 
 
 def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("file", FILES, ids=name_of)
-def test_data_flows_one_way(file: Path) -> None:
-    here = folder(file)
-    allowed = {*ARROWS[here], "shim.__version__", f"shim.{here}" if here else "shim"}
-    for module in imports(file):
-        if module.split(".")[0] == "shim":
-            assert any(f"{module}.".startswith(f"{prefix}.") for prefix in allowed), module
-        else:
-            assert module.split(".")[0] in STDLIB | THIRD_PARTY.get(here, set()), module
+@pytest.mark.parametrize("module", MODULES)
+def test_each_room_imports_only_what_the_table_says(module: str) -> None:
+    here = room(module)
+    for found in imports(MODULES[module]):
+        if found in MODULES and found != "shim":  # shim itself is the version
+            assert room(found) in {here, *ARROWS[here]}, found
+        elif found != "shim":
+            assert found.split(".")[0] in STDLIB | THIRD_PARTY.get(here.split(".")[0], set()), found
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if folder(f) == "core"], ids=name_of)
-def test_the_core_does_no_io_and_knows_no_clock(file: Path) -> None:
-    assert not {module.split(".")[0] for module in imports(file)} & IMPURE
+def test_the_table_has_no_circle() -> None:
+    standing: set[str] = set()
+    for here, others in ARROWS.items():
+        assert others <= standing, here
+        standing.add(here)
+    assert standing == {room(module) for module in MODULES if module != "shim"} | {""}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if folder(f) == "proxy"], ids=name_of)
-def test_the_start_up_path_imports_nothing_that_costs_time(file: Path) -> None:
-    found = {module for module in imports(file) if not module.startswith("shim.proxy.")}
-    assert found <= LIGHT
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in {"wire", *CORE}])
+def test_what_is_pure_reaches_no_io_and_no_clock_on_any_way(module: str) -> None:
+    outside = {found.split(".")[0] for found in all_imports(module, set())} - {"shim"}
+    assert outside <= STDLIB - IMPURE
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in ("wire", "proxy")])
+def test_the_start_up_path_reaches_nothing_that_costs_time(module: str) -> None:
+    assert {found for found in all_imports(module, set()) if not found.startswith("shim.")} <= LIGHT
 
 
 def test_the_package_itself_imports_nothing() -> None:
@@ -89,7 +122,80 @@ def test_every_file_says_what_it_is_for(file: Path) -> None:
     assert text and text.splitlines()[0].strip()
 
 
+def public_definitions(body: list[ast.stmt], of: str = "") -> Iterator[tuple[str, ast.AST]]:
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and node.name[0] != "_":
+            yield f"{of}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node.body, f"{node.name}.")
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_every_public_definition_says_what_it_is(file: Path) -> None:
+    for name, node in public_definitions(ast.parse(file.read_text()).body):
+        assert isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        assert ast.get_docstring(node), name
+
+
 @pytest.mark.parametrize("file", [*FILES, *sorted((ROOT / "tests").rglob("*.py"))], ids=name_of)
 def test_a_file_can_be_read_in_one_go(file: Path) -> None:
     lines = file.read_text().count("\n")
     assert lines <= (TEST_LIMIT if "tests" in file.relative_to(ROOT).parts else LIMIT)
+
+
+# -- bench and tests ------------------------------------------------------------------------------------
+
+# What bench and each folder of tests may import of all that is here, beside its own; "tests" is the files at
+# its top.  What several need is in the harness, which knows nothing of shim and runs the built file only.
+HARNESS = {"tests.harness", "tests.conftest"}
+UNITS = {"shim", "tests.builders", *HARNESS}  # all that have no row: the tests of one of shim's rooms
+ROOMS = {
+    "bench": {"shim", "tests.harness"},
+    "tests.harness": set(),
+    "tests.demo": {"tests.harness"},
+    "tests.bench": {"bench"},
+    "tests.artifact": HARNESS,
+    "tests.commands": HARNESS,
+    "tests.docker": {"shim", *HARNESS},
+    "tests.examples": {"shim", *HARNESS},
+    "tests.soak": {"shim", *HARNESS},
+    "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive
+}
+OUTSIDE = sorted(file for top in ("bench", "tests") for file in (ROOT / top).rglob("*.py"))
+
+
+def outer_room(file: Path) -> str:
+    """ "bench", "tests" for the files at its top, or "tests." and the folder."""
+    top, *folders = file.relative_to(ROOT).parent.parts
+    return ".".join((top, *folders[:1])) if top == "tests" else top
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Every name that a file imports, in full also where it is imported relatively."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            yield from (".".join((*base, *filter(None, [node.module]), name.name)) for name in node.names)
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=name_of)
+def test_bench_and_tests_share_the_harness_and_little_else(file: Path) -> None:
+    here = outer_room(file)
+    # A folder's own files always; the files at the top of tests are not a folder's.
+    allowed = {here} if here != "tests" else set()
+    allowed |= ROOMS.get(here, UNITS)
+    for name in imported(file):
+        if name.split(".")[0] in ("shim", "tests", "bench"):
+            assert any(f"{name}.".startswith(f"{prefix}.") for prefix in allowed), name
+
+
+def test_every_row_is_of_a_room_that_is_there() -> None:
+    assert ROOMS.keys() <= {outer_room(file) for file in OUTSIDE}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "bench").rglob("*.py")), ids=name_of)
+def test_a_file_of_bench_can_be_read_in_one_go(file: Path) -> None:
+    assert file.read_text().count("\n") <= LIMIT

@@ -20,7 +20,7 @@ from pathlib import Path
 from shim import __version__
 
 HERE = Path(__file__).parent
-START_UP = ("flags.py", "park.py", "start.py")
+START_UP = ("wire/flags.py", "wire/words.py", "proxy/owner.py", "proxy/park.py", "proxy/start.py")
 # Zip's epoch: the same bytes from any two builds.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -87,8 +87,9 @@ def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
 
 
 def main() -> None:
+    """Write the shipped file: SHIV_FILE and OUTPUT are the arguments."""
     shiv_file, output = Path(sys.argv[1]), Path(sys.argv[2])
-    source = start_up_source(HERE.parent / "proxy")
+    source = start_up_source(HERE.parent)
     partial = output.with_suffix(".partial")
     # Written beside and renamed: a file that is running is never changed in place.
     partial.write_bytes(repack(shiv_file, (HERE / "zip_main.py").read_bytes(), head(source)))

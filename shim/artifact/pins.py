@@ -5,6 +5,7 @@ import sys
 
 
 def main() -> None:
+    """Print them: the extra's name is the argument, the current directory the project's."""
     setup = configparser.ConfigParser()
     setup.read("setup.cfg")
     print(setup["options.extras_require"][sys.argv[1]].strip())

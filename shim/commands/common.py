@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 
-from shim.registrar.config import Config, ConfigError, Endpoint, load
+from shim.config.keys import Config, ConfigError
+from shim.config.load import load
+from shim.core.endpoint import Endpoint
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 class CommandError(Exception):
@@ -35,6 +37,7 @@ def configuration(file: str | None) -> Config:
 
 
 def complain(text: str) -> None:
+    """One line to standard error."""
     print(f"envoy-docker-shim: {text}", file=sys.stderr)
 
 
@@ -43,7 +46,7 @@ def read_api(address: Endpoint, path: str) -> Any:
     transport = httpx.HTTPTransport(uds=address.path) if address.path else None
     base = "http://localhost" if address.path else f"http://{address}"
     try:
-        with httpx.Client(transport=transport, timeout=PATIENCE, trust_env=False) as client:
+        with httpx.Client(transport=transport, timeout=TIMEOUT, trust_env=False) as client:
             response = client.get(base + path)
             response.raise_for_status()
             return response.json()

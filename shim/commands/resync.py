@@ -8,9 +8,10 @@ import os
 import socket
 
 from shim.commands.common import CommandError, complain, configuration, parser
-from shim.processes import Shim, find_shims, open_line, start_time_of
+from shim.host.procfs import Shim, find_shims, open_control_pipes
+from shim.wire.words import ADOPT, KNOWN, OK
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 
 
 def main(args: list[str]) -> int:
@@ -18,7 +19,7 @@ def main(args: list[str]) -> int:
     arguments = parser("resync", "Tell the registrar of every shim that runs on this host.")
     options = arguments.parse_args(args)
     config = configuration(options.config)
-    counts = {"ok": 0, "known": 0, "failed": 0}
+    counts = {OK: 0, KNOWN: 0, "failed": 0}
     for shim in find_shims():
         try:
             answer = replay(shim, config.socket)
@@ -27,10 +28,10 @@ def main(args: list[str]) -> int:
             print(f"FAILED    {shim.binding} (process {shim.pid}): {error}")
             continue
         counts[answer] += 1
-        print(f"{'restored ' if answer == 'ok' else 'was known'} {shim.binding} (process {shim.pid})")
+        print(f"{'restored ' if answer == OK else 'was known'} {shim.binding} (process {shim.pid})")
     found = sum(counts.values())
     print(
-        f"{found} shim{'s'[: found != 1]} found: {counts['ok']} restored, {counts['known']} known already,"
+        f"{found} shim{'s'[: found != 1]} found: {counts[OK]} restored, {counts[KNOWN]} known already,"
         f" {counts['failed']} failed"
     )
     if not found:
@@ -44,13 +45,11 @@ def main(args: list[str]) -> int:
 
 
 def replay(shim: Shim, path: str) -> str:
-    """Register one shim on its behalf: "ok" or "known".  Raises CommandError, OSError."""
-    lease_fd, wake_fd = open_line(shim.pid)
+    """Register one shim on its behalf: OK or KNOWN.  Raises CommandError, OSError."""
+    lease_fd, wake_fd = open_control_pipes(shim)
     try:
-        if start_time_of(shim.pid) != shim.started:
-            raise CommandError("the process has ended")
         with connect(path) as registrar:
-            message = "\0".join(["adopt", str(shim.pid), *shim.args]).encode() + b"\n"
+            message = "\0".join([ADOPT, str(shim.pid), *shim.args]).encode() + b"\n"
             try:
                 socket.send_fds(registrar, [message], [lease_fd, wake_fd])
             except BrokenPipeError:
@@ -59,7 +58,7 @@ def replay(shim: Shim, path: str) -> str:
     finally:
         os.close(lease_fd)
         os.close(wake_fd)
-    if answer not in ("ok", "known"):
+    if answer not in (OK, KNOWN):
         raise CommandError(answer or "the registrar closed the connection")
     return answer
 
@@ -67,7 +66,7 @@ def replay(shim: Shim, path: str) -> str:
 def connect(path: str) -> socket.socket:
     """A connection to the registrar.  Raises CommandError."""
     registrar = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    registrar.settimeout(PATIENCE)
+    registrar.settimeout(TIMEOUT)
     try:
         registrar.connect(path)
     except OSError as error:

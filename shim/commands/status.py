@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
-from shim.processes import find_shims
-from shim.proxy.flags import format_address
+from shim.host.procfs import find_shims
+from shim.wire.flags import format_address
 
 COLUMNS = ("STATE", "ADDRESS", "MODE", "SERVICE", "ENVIRONMENT", "CONTAINER", "BACKEND", "SINCE", "ENVOYS")
 

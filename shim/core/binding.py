@@ -3,9 +3,11 @@
 import sys
 from typing import NamedTuple
 
-from shim.proxy.flags import FlagError, format_address, parse_flags
+from shim.wire.flags import FlagError, format_address, parse_flags
 
 PROTOCOLS = ("tcp", "udp")
+# Host addresses that stand for every address of their family.
+WILDCARDS = ("0.0.0.0", "::")
 
 
 class Address(NamedTuple):
@@ -39,22 +41,6 @@ class Binding(NamedTuple):
         return f"{self.address} -> {self.backend}"
 
 
-class Service(NamedTuple):
-    """What a container's labels say about how to name and serve its ports.
-
-    ``name`` is never empty; ``environment`` may be.  ``container`` and ``image`` are Docker's, as
-    they are.  ``problem`` says what was wrong with the labels, for ``status`` and the log.
-    """
-
-    name: str
-    environment: str
-    mode: str  # "http" or "tcp"
-    container: str
-    image: str
-    container_id: str = ""
-    problem: str = ""
-
-
 def binding_from_flags(args: list[str]) -> Binding:
     """The binding that a shim started with these flags (argv[1:]) stands for.
 
@@ -72,4 +58,4 @@ def overlap(one: Address, other: Address) -> bool:
     """Whether two addresses cannot both be listened on."""
     if (one.proto, one.port, ":" in one.ip) != (other.proto, other.port, ":" in other.ip):
         return False
-    return one.ip == other.ip or one.ip in ("0.0.0.0", "::") or other.ip in ("0.0.0.0", "::")
+    return one.ip == other.ip or one.ip in WILDCARDS or other.ip in WILDCARDS

@@ -8,20 +8,44 @@ A UDP shim parks while it has no clients, and the kernel wakes it: O_ASYNC makes
 datagram, and to whom and which one (F_SETOWN and F_SETSIG in fcntl(2)) stays with the socket over ``exec``.
 The signal is SIGURG because it is ignored until the shell has its trap.  One that comes before that, or in
 the few instructions before a ``read``, rings unheard; so the registrar looks whether something is waiting
-when it hears that a shim has parked (shim.registrar.naps), and without a registrar none parks.
+when it hears that a shim has parked (shim.registrar.wakeups), and without a registrar none parks.
 """
 
 import _signal
 import posix
 import sys
 
-# The descriptors of a shim (see shim.proxy.start).
-LEASE_FD = 6
-WAKE_FD = 7
-PORT_FD = 8
+from shim.wire.words import (
+    EXIT,
+    LEASE_FD,
+    MARK,
+    NAME,
+    ORPHAN,
+    OVER,
+    OWNER,
+    PARKED,
+    PORT_FD,
+    RELAY,
+    RELAY_ROLE,
+    RELEASE,
+    RELEASE_WAIT,
+    WAKE_FD,
+)
 
-NAME = "envoy-docker-shim"
-MARK = "# envoy-docker-shim, parked"
+_WORDS = {
+    "lease": LEASE_FD,
+    "wake": WAKE_FD,
+    "port": PORT_FD,
+    "RELEASE": RELEASE,
+    "ORPHAN": ORPHAN,
+    "PARKED": PARKED,
+    "EXIT": EXIT,
+    "RELAY": RELAY,
+    "OVER": OVER,
+    "OWNER": OWNER,
+    "role": RELAY_ROLE,
+    "wait": RELEASE_WAIT,
+}
 
 # SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
 # may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
@@ -32,7 +56,7 @@ trap '' PIPE
 orphaned() {
   trap '' TERM
   again=1
-  echo orphan >&6 || echo orphan >&6 || exit 0
+  echo %(ORPHAN)s >&%(lease)d || echo %(ORPHAN)s >&%(lease)d || exit 0
   trap 'orphaned "$@"' TERM
 } 2>/dev/null
 trap 'orphaned "$@"' TERM
@@ -42,56 +66,60 @@ trap 'orphaned "$@"' TERM
 # mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
 # there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait;
 # an empty one is a nudge that came late.
+# `owner` and a user id: whose sockets may share the port from now on (see shim.registrar.port_owner).
 # The timer may not have come to closing its copies of lease and port by then: hence the second wait.
-PARKED = (
+_TCP = (
     MARK
     + _ORPHANED
-    + """
+    + r"""
 release() {
   trap '' INT TERM
-  if echo release >&6; then
-    { sleep 2; echo over >&7; } 6>&- 8>&- &
+  if echo %(RELEASE)s >&%(lease)d; then
+    { sleep %(wait)d; echo %(OVER)s >&%(wake)d; } %(lease)d>&- %(port)d>&- &
     command=
-    until [ "$command" ]; do read -r command <&7 || break; done
+    until [ "$command" ]; do read -r command <&%(wake)d || break; done
     kill -s KILL $!
     wait
   fi
   exit 0
 } 2>/dev/null
 trap release INT
-while again=; read -r command <&7 || [ "$again" ]; do
-  [ "$command" != exit ] || exit 0
+while again=; read -r command <&%(wake)d || [ "$again" ]; do
+  case $command in
+  %(EXIT)s) exit 0 ;;
+  %(OWNER)s\ *) chown "${command#%(OWNER)s }" /proc/self/fd/%(port)d %(lease)d>&- ;;
+  esac
 done
 """
 )
 
 # A Python that was upgraded away since then is looked for anew, by the file itself.
-_NAPPING = (
+_UDP = (
     _ORPHANED
     + """
 relay() {
-  [ ! -x "$python" ] || exec "$python" -IS "$file" relay "$@"
-  exec "$file" relay "$@"
+  [ ! -x "$python" ] || exec "$python" -IS "$file" %(role)s "$@"
+  exec "$file" %(role)s "$@"
 }
 trap 'exit 0' INT
 trap 'relay "$@"' URG
-echo parked >&6 2>/dev/null
-while again=; read -r command <&7 || [ "$again" ]; do
+echo %(PARKED)s >&%(lease)d 2>/dev/null
+while again=; read -r command <&%(wake)d || [ "$again" ]; do
   case $command in
-  exit) exit 0 ;;
-  relay) relay "$@" ;;
+  %(EXIT)s) exit 0 ;;
+  %(RELAY)s) relay "$@" ;;
   esac
 done
 """
 )
 
 
-def park(args: "list[str]") -> None:
+def park_tcp(args: "list[str]") -> None:
     """Become the shell of a TCP shim.  Does not return."""
-    posix.execv("/bin/sh", ["/bin/sh", "-c", PARKED, NAME, *args])
+    posix.execv("/bin/sh", ["/bin/sh", "-c", tcp_script(), NAME, *args])
 
 
-def nap(file: str, args: "list[str]", awake: float = 0.0) -> None:
+def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
     """Become the shell of a UDP shim, or return if a datagram comes within ``awake`` seconds."""
     import _socket
     import fcntl
@@ -104,16 +132,21 @@ def nap(file: str, args: "list[str]", awake: float = 0.0) -> None:
     try:
         port.recv(1, _socket.MSG_PEEK)
     except (TimeoutError, BlockingIOError):
-        posix.execv("/bin/sh", ["/bin/sh", "-c", napping(file), NAME, *args])
+        posix.execv("/bin/sh", ["/bin/sh", "-c", udp_script(file), NAME, *args])
     except OSError:
         pass  # for the relay to see
     port.close()
 
 
-def napping(file: str) -> str:
+def tcp_script() -> str:
+    """The script of a TCP shim's shell."""
+    return _TCP % _WORDS
+
+
+def udp_script(file: str) -> str:
     """The script of a UDP shim's shell, which goes on as ``file relay``."""
     python, program = ("'" + path.replace("'", "'\\''") + "'" for path in (sys.executable, file))
-    return f"{MARK}\npython={python} file={program}{_NAPPING}"
+    return f"{MARK}\npython={python} file={program}{_UDP % _WORDS}"
 
 
 def wake(port: int) -> None:

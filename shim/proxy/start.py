@@ -5,14 +5,7 @@ each port, so start time and memory are the product.  Hence: nothing is imported
 ``python3 -IS`` has not built in (no os, no socket, no json), and a TCP shim ends by replacing
 itself with a shell that waits in ``read``: about 0.1 MB instead of Python's 4 (shim.proxy.park).
 
-A shim's line to its registrar is a pair of pipes, on fixed descriptors:
-
-* 6, ``lease``: the shim keeps the only write end.  End of file tells the registrar that the shim is
-  gone, however it went; a failing write tells the shim that no registrar is there.
-* 7, ``wake``: both ends are the shim's; it waits here, and the registrar answers and commands here.
-
-The other ends are handed over when the shim registers; a registrar that comes later (a restart)
-opens them through /proc/PID/fd.  The published port itself is on descriptor 8.
+The shim's two pipes to the registrar, their words and the descriptors are in shim.wire.words.
 """
 
 import _signal
@@ -21,22 +14,36 @@ import posix
 import sys
 from time import monotonic, sleep
 
-from shim.proxy.flags import FlagError, format_address, parse_flags
-from shim.proxy.park import LEASE_FD, NAME, PORT_FD, WAKE_FD, nap, park
-
-REPORT_FD = 3  # dockerd's pipe: "0\n", or "1\n" and a text that `docker run` shows
-LISTEN_FD = 4  # Engine >= 28 with -use-listen-fd: the bound socket
+from shim.proxy.owner import check_that_nobody_listens, give_to_envoy, keep_from_others, share_with_all
+from shim.proxy.park import park_tcp, park_udp
+from shim.wire.flags import FlagError, format_address, parse_flags
+from shim.wire.words import (
+    CLAIM,
+    DEFAULT_SOCKET,
+    HELD,
+    LEASE_FD,
+    LISTEN_FD,
+    NAME,
+    PORT_FD,
+    PORT_TIMEOUT,
+    REGISTER,
+    REGISTRATION_TIMEOUT,
+    RELAY_ROLE,
+    REPORT_FAILED,
+    REPORT_FD,
+    REPORT_OK,
+    SOCKET_VARIABLE,
+    TAKEN,
+    WAKE_FD,
+)
 
 # Linux's; the errno module is not loaded in a bare interpreter.
 EADDRINUSE = 98
 ENOTCONN = 107
 
-DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
 # A UDP port that has just opened may have clients waiting: only then is it left to the kernel (seconds).
 # Also how long a TCP shim without a registrar stays what it is.
 AWAKE = 0.3
-# How long a port that Envoy is just letting go of is waited for (seconds).
-PORT_PATIENCE = 3.0
 
 
 class StartError(Exception):
@@ -52,25 +59,28 @@ def main(file: str, args: "list[str]") -> None:
     try:
         proto, host_ip, host_port, _, _, use_listen_fd = parse_flags(args)
         port = _take_port(proto, host_ip, host_port, use_listen_fd, args)
+        shared = proto != "tcp" or give_to_envoy(port, _registrar_path())
     except (FlagError, StartError) as error:
         log(str(error))
-        _report(f"1\n{error}")
+        _report(REPORT_FAILED + str(error))
         sys.exit(1)
-    line = _open_line(port)
-    known = _register(args, line)
+    theirs = _open_control_pipes(port)
+    known = _register(args, theirs)
+    if known and not shared:
+        share_with_all(PORT_FD)
     if proto == "udp":
         _signal.signal(_signal.SIGINT, lambda *_: posix._exit(0))
-    _report("0\n")
+    _report(REPORT_OK)
     posix.closerange(9, 64)
     if proto == "udp":
         if known:
-            nap(file, args, AWAKE)
-        posix.execv(sys.executable, [sys.executable, "-IS", file, "relay", *args])
+            park_udp(file, args, AWAKE)
+        posix.execv(sys.executable, [sys.executable, "-IS", file, RELAY_ROLE, *args])
     if not known:
         # dockerd may want us to end at once (another port failed), and a signal that comes just before the
         # shell's `read` is lost where no registrar nudges.  Until then it simply ends the process.
         sleep(AWAKE)
-    park(args)
+    park_tcp(args)
 
 
 def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -> "_socket.socket":
@@ -104,10 +114,11 @@ def _adopt(kind: int) -> "_socket.socket":
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} is not a socket ({error})") from None
     if actual != kind:
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} has socket type {actual}, not {kind}")
+    # dockerd's has SO_REUSEADDR: who has bound with that too could listen as soon as it no longer does.
+    keep_from_others(sock, kind)
     if kind == _socket.SOCK_STREAM:
         try:
-            # Stops listening but stays bound: Envoy can bind beside it, nobody else can.  It acts on
-            # dockerd's copy too, which is the same open file.
+            # Stops listening but stays bound.  It acts on dockerd's copy too, which is the same open file.
             sock.shutdown(_socket.SHUT_RDWR)
         except OSError as error:
             if error.errno != ENOTCONN:  # it was not listening
@@ -127,29 +138,32 @@ def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args:
         if error.errno != EADDRINUSE:
             raise
         _bind_where_something_is(sock, address, args)
-    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        keep_from_others(sock, _socket.SOCK_STREAM)
+        check_that_nobody_listens(sock, address)
+    else:
+        keep_from_others(sock, _socket.SOCK_STREAM)
 
 
 def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
     """Bind beside what is left of earlier connections; wait for an Envoy that is about to let go."""
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    deadline = monotonic() + PORT_PATIENCE
+    deadline = monotonic() + PORT_TIMEOUT
     while True:
         # "held": by another container's shim.  "taken": not by any Envoy of ours, so by somebody who
         # listens, if binding fails.  "free": Envoy was on it, and is off.  Nothing: no registrar is there
         # to ask, and all that is left is to try again.
         answer = _ask(args, deadline - monotonic())
         try:
-            if answer == b"held\n":
+            if answer == HELD:
                 raise OSError(EADDRINUSE, "held")
             return sock.bind(address)
         except OSError as error:
-            if error.errno != EADDRINUSE or answer in (b"held\n", b"taken\n") or monotonic() > deadline:
+            if error.errno != EADDRINUSE or answer in (HELD, TAKEN) or monotonic() > deadline:
                 raise
             sleep(0.02)
 
 
-def _open_line(port: "_socket.socket") -> "list[int]":
+def _open_control_pipes(port: "_socket.socket") -> "list[int]":
     """Put lease, wake and port on their descriptors; returns the ends that are for the registrar."""
     lease_read, lease_write = posix.pipe()
     wake_read, wake_write = posix.pipe()
@@ -165,12 +179,15 @@ def _open_line(port: "_socket.socket") -> "list[int]":
     return [19, 20]
 
 
+def _registrar_path() -> bytes:
+    return posix.environ.get(SOCKET_VARIABLE.encode()) or DEFAULT_SOCKET.encode()
+
+
 def _connect(timeout: float) -> "_socket.socket":
-    path = posix.environ.get(b"SHIM_SOCKET") or DEFAULT_SOCKET
     registrar = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     # A full backlog must fail at once, not block: a stopped registrar must not stop `docker run`.
     registrar.setblocking(False)
-    registrar.connect(path)
+    registrar.connect(_registrar_path())
     registrar.settimeout(timeout)
     return registrar
 
@@ -180,12 +197,12 @@ def _message(verb: str, args: "list[str]") -> bytes:
 
 
 def _register(args: "list[str]", fds: "list[int]") -> bool:
-    """Hand the registrar its ends of our line, which are closed here; says whether it is there."""
+    """Hand the registrar its ends of the pipes, which are closed here; says whether it is there."""
     known = True
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     try:
-        registrar = _connect(1.0)
-        registrar.sendmsg([_message("register", args)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        registrar = _connect(REGISTRATION_TIMEOUT)
+        registrar.sendmsg([_message(REGISTER, args)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         registrar.close()
     except OSError as error:
         # Not the container's fault: it starts, and a registrar that comes finds us in /proc.
@@ -196,15 +213,15 @@ def _register(args: "list[str]", fds: "list[int]") -> bool:
     return known
 
 
-def _ask(args: "list[str]", timeout: float) -> bytes:
+def _ask(args: "list[str]", timeout: float) -> str:
     try:
         registrar = _connect(max(timeout, 0.01))
-        registrar.send(_message("claim", args))
+        registrar.send(_message(CLAIM, args))
         answer = registrar.recv(16)
         registrar.close()
     except OSError:
-        return b""
-    return answer
+        return ""
+    return answer.decode().strip()
 
 
 def _report(text: str) -> None:

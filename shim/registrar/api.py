@@ -4,16 +4,15 @@ import ipaddress
 import json
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import trio
 
-from shim.core.binding import Backend
-from shim.core.discovery import HOLD, Hold, Patience, Session, Subscription
-from shim.core.question import Reader
-from shim.core.resources import cluster_load_assignment
-from shim.core.versions import VersionedSet
-from shim.registrar.exchange import Request, Response
+from shim.core.discovery.request import RequestReader
+from shim.core.discovery.sessions import HoldLimits, Session
+from shim.core.discovery.subscription import HOLD, Hold, Subscription
+from shim.core.discovery.versions import VersionedSet
+from shim.core.envoy.upstreams import cluster_load_assignment
+from shim.registrar.http_connection import Request, Response
 from shim.registrar.state import State
 from shim.registrar.view import as_json, bindings, status
 
@@ -21,27 +20,32 @@ log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
 # How long an Envoy that has no configuration waits for one that is not known yet (seconds).
-FRESH_PATIENCE = 10.0
+FRESH_TIMEOUT = 10.0
 # How often (seconds) it is said that somebody poses as an Envoy, or that `envoy_user` is wrong.
 COMPLAINT_PAUSE = 60.0
 
 
 class Api:
-    """``trusts`` says whether a user's Envoys count."""
+    """The answers to every request; ``handle`` is the HTTP server's handler.
+
+    ``trusts`` says whether a user's Envoys count.
+    """
 
     def __init__(self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0) -> None:
         self._state = state
         self._trusts = trusts
         self._complain_at = state.now()  # of Envoys that do not count, from then on
-        self._patience = Patience()
+        self._hold_limits = HoldLimits()
         # Apart, so that others' requests do not push out what is known of Envoy's.
-        self._readers = {True: Reader(), False: Reader()}
+        self._readers = {True: RequestReader(), False: RequestReader()}
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
+        """Where to send the session of an Envoy that has refused something."""
         self._nacks = channel
 
     async def handle(self, request: Request) -> Response:
+        """200; 304 for a poll with nothing new; 400, 403, 404, 405 with a reason."""
         if not _local_name(request.headers.get("host", "")):
             # A page in a browser that had its own name resolved to our address.
             return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
@@ -81,19 +85,19 @@ class Api:
             )
         trusted = self._trusts(request.user)
         try:
-            question = self._readers[trusted].read(bytes(request.body))
+            asked = self._readers[trusted].read(bytes(request.body))
         except ValueError as error:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
-            return self._endpoints(question.names)
+            return self._endpoints(asked.names)
         # A poll is held for long: without what nobody asks for any more.
-        question = question._replace(names=frozenset())
+        asked = asked._replace(names=frozenset())
         if isinstance(request.body, bytearray):
             request.body.clear()
-        session = self._state.poll(question.node, question.admin, request.connection, request.user, trusted)
+        session = self._state.poll(asked.node, asked.admin, request.connection, request.user, trusted)
         if not trusted:
             self._complain_of(session)
-        return await self._poll(kind, question.version, session)
+        return await self._poll(kind, asked.version, session)
 
     def _complain_of(self, session: Session) -> None:
         if self._state.now() >= self._complain_at:
@@ -110,7 +114,7 @@ class Api:
         subscription: Subscription = getattr(session, kind)
         resources: VersionedSet = getattr(state.registry, kind)
         await self._settle(version)
-        if version and not state.settled:
+        if version and not state.settling.settled:
             return Response(304)
         was_nacked, processed = subscription.nacked, subscription.processed_sequence
         subscription.request(version, resources.version, resources.sequence, state.now())
@@ -118,7 +122,7 @@ class Api:
             self._judge(session, was_nacked)
         began = state.now()
         envoy = session.user, session.node
-        end = began + self._patience.of(envoy, began)
+        end = began + self._hold_limits.of(envoy, began)
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if subscription.processed_sequence != processed:
@@ -139,7 +143,7 @@ class Api:
                     await state.pushed[kind].wait()
             except trio.Cancelled:
                 if session.trusted:
-                    self._patience.gave_up(envoy, state.now() - began, state.now())
+                    self._hold_limits.gave_up(envoy, state.now() - began, state.now())
                 raise
             if wait.cancelled_caught and until >= end:
                 return Response(304)
@@ -147,9 +151,9 @@ class Api:
     async def _settle(self, version: str) -> None:
         """Wait until we know as much as before our restart: an Envoy must not lose a listener to it."""
         state = self._state
-        deadline = state.started_at + FRESH_PATIENCE if not version else state.now() + HOLD
+        deadline = state.started_at + FRESH_TIMEOUT if not version else state.now() + HOLD
         with trio.move_on_after(max(0.0, deadline - state.now())):
-            while not state.settled:
+            while not state.settling.settled:
                 await state.changed.wait()
 
     def _judge(self, session: Session, was_nacked: bool) -> None:
@@ -170,14 +174,12 @@ class Api:
         # No more of what was asked for is kept than there is: the answer may be long in being read.
         names = tuple(name for name in registry.clusters if not wanted or name in wanted)
         found = ((name, registry.backend_of(name)) for name in names)
-        resources = (_assignment(name, backend) for name, backend in found if backend is not None)
+        resources = (
+            cluster_load_assignment(name, backend.ip, backend.port)
+            for name, backend in found
+            if backend is not None
+        )
         return _json({"version_info": registry.clusters.version, "resources": resources})
-
-
-def _assignment(name: str, backend: Backend) -> dict[str, Any]:
-    assignment = cluster_load_assignment(name, backend.ip, backend.port)
-    kind = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-    return {"@type": kind, **assignment}
 
 
 def _local_name(host: str) -> bool:

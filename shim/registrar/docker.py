@@ -5,24 +5,22 @@ never by asking for one container, which blocks while it starts.
 """
 
 import json
-import logging
 import math
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import httpx
 import trio
 
-from shim.core.binding import Service
-from shim.core.labels import addresses_of, published_by, service_of
-from shim.core.lease import Lease, Unlabelled
+from shim.core.docker.containers import Container, addresses_of, published_by
+from shim.core.docker.labels import service_of, serving_of
+from shim.core.envoy.modes import Serving
+from shim.core.leases.lease import Lease, Unlabelled
+from shim.core.service import Service
 from shim.registrar.dockerd import Presence
 from shim.registrar.state import State
 
-log = logging.getLogger("envoy-docker-shim")
-
 # An answer that takes longer (seconds) is none.
-CALL_PATIENCE = 5.0
+CALL_TIMEOUT = 5.0
 RETRY_FIRST, RETRY_LAST = 0.1, 2.0
 # How often a new dockerd is looked for (seconds) while there are ports that it will want.
 RETURN_LOOK = 0.05
@@ -38,8 +36,6 @@ EVENT_LIMIT = 1 << 20
 ID_LIMIT = 128
 IDS_LIMIT = 200
 
-Container = Mapping[str, Any]
-
 
 class Nonsense(Exception):
     """Docker's API answered what it never answers."""
@@ -54,7 +50,7 @@ def client_for(docker_host: str) -> httpx.AsyncClient:
     There is no TLS in either; without ``verify=False`` httpx reads 3 MB of certificates all the same.
     """
     scheme, _, rest = docker_host.partition("://")
-    timeout = httpx.Timeout(CALL_PATIENCE)
+    timeout = httpx.Timeout(CALL_TIMEOUT)
     if scheme == "unix":
         transport = httpx.AsyncHTTPTransport(uds=rest, verify=False)
         return httpx.AsyncClient(transport=transport, base_url="http://docker", timeout=timeout)
@@ -69,6 +65,7 @@ class Docker:
         unix = docker_host.startswith("unix://")
         self._presence = Presence(docker_host.removeprefix("unix://") if unix else "")
         self._state = state
+        self._health = state.docker
         self._started: set[str] = set()
 
     async def run(self) -> None:
@@ -80,12 +77,10 @@ class Docker:
             try:
                 await self._follow()
             except FAILURES as error:
-                was_reachable = self._state.docker_reachable
-                self._report(error)
+                was_reachable = self._health.reachable
+                self._health.failed(_reason(error))
             pause = RETRY_FIRST if was_reachable else min(pause * 2, RETRY_LAST)
-            with trio.move_on_after(pause):
-                await self._state.orphans.news.wait()
-            self._state.orphans.news = trio.Event()
+            await self._pause(pause)
 
     async def _wait_for_dockerd(self) -> None:
         """Return once a dockerd listens, and let it have the ports that its predecessor's shims hold.
@@ -94,22 +89,20 @@ class Docker:
         on in between: that is when the old shims have to let go.
         """
         while not await self._presence.there():
-            self._report(OSError("no dockerd listens"))
-            with trio.move_on_after(RETURN_LOOK if self._state.orphans else LOOK):
-                await self._state.orphans.news.wait()
-            self._state.orphans.news = trio.Event()
-        self._state.let_orphans_go()
+            self._health.failed("no dockerd listens")
+            await self._pause(RETURN_LOOK if self._state.shims.orphans else LOOK)
+        self._state.release_orphans()
 
-    def _report(self, error: Exception) -> None:
-        if self._state.docker_reachable or not self._state.docker_error:
-            log.warning("Docker is not reachable: %s (trying again for ever)", _reason(error))
-        self._state.docker_error = _reason(error)
-        self._state.docker_reachable = False
+    async def _pause(self, seconds: float) -> None:
+        """Wait that long, or until a shim has lost its dockerd."""
+        with trio.move_on_after(seconds):
+            await self._state.shims.orphans.dockerd_wanted.wait()
+        self._state.shims.orphans.dockerd_wanted.take()
 
     async def _follow(self) -> None:
         """One connection's life: subscribe first, then list, so that nothing falls between."""
         filters = json.dumps({"type": ["container"], "event": ["start"]})
-        timeout = httpx.Timeout(CALL_PATIENCE, read=None)
+        timeout = httpx.Timeout(CALL_TIMEOUT, read=None)
         request = self._client.build_request("GET", "/events", params={"filters": filters}, timeout=timeout)
         # dockerd sends its response head with the first event only, or at once, by version: the list
         # call must not wait for it.
@@ -146,18 +139,15 @@ class Docker:
                 identity = _started_container(line)
                 if identity:
                     self._started.add(identity)
-                    self._state.labels_wanted.set()
+                    self._state.naming.wanted.make()
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                 await response.aclose()
 
     async def _look_up_all(self) -> None:
         containers = await self._list(None)
-        if not self._state.docker_reachable:
-            log.info("Docker is reachable: %d containers are running", len(containers))
-        self._state.docker_reachable = True
-        self._state.docker_error = ""
-        self._state.let_orphans_go()
+        self._health.answered(len(containers))
+        self._state.release_orphans()
         self._apply(containers)
         self._state.settle()
 
@@ -167,10 +157,10 @@ class Docker:
         due = state.now()
         while True:
             with trio.move_on_after(max(0.0, due - state.now())):
-                await state.labels_wanted.wait()
+                await state.naming.wanted.wait()
                 # Perhaps by a container that is new: it is asked about before those that are known.
                 due = min(due, state.now() + ASK_AFTER[0])
-            state.labels_wanted = trio.Event()
+            state.naming.wanted.take()
             if self._started:
                 # Whatever came in meanwhile goes into the same call.
                 started, self._started = self._started, set()
@@ -195,10 +185,10 @@ class Docker:
         params = {"filters": json.dumps({"id": ids})} if some else {}
         try:
             # httpx's own limit is for each part of an answer, and there may be many.
-            with trio.fail_after(CALL_PATIENCE):
+            with trio.fail_after(CALL_TIMEOUT):
                 response = await self._client.get("/containers/json", params=params)
         except trio.TooSlowError:
-            raise Nonsense(f"/containers/json did not answer within {CALL_PATIENCE:g} s") from None
+            raise Nonsense(f"/containers/json did not answer within {CALL_TIMEOUT:g} s") from None
         try:
             containers = response.json()
         except (ValueError, RecursionError):
@@ -210,7 +200,7 @@ class Docker:
     def _apply(self, containers: list[Container]) -> None:
         """Label the leases of these running containers."""
         state = self._state
-        labelled: list[tuple[Lease, Service]] = []
+        labelled: list[tuple[Lease, Service, Serving]] = []
         missing = False
         for container in containers:
             published = published_by(container)
@@ -220,15 +210,15 @@ class Docker:
                 for lease in state.registry.of_container(address)
                 if (lease.binding.address.proto, lease.binding.address.port) in published
             ]
-            service = service_of(container, state.default_mode)
-            labelled += [(lease, service) for lease in leases]
+            service, serving = service_of(container), serving_of(container, state.naming.default_mode)
+            labelled += [(lease, service, serving) for lease in leases]
             known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known
         # Oldest first, whatever order Docker names them in: of several that could have a name the first
         # gets it, and after a restart it must be the same one.
-        state.label(*sorted(labelled, key=lambda pair: (pair[0].order, pair[0].binding.address)))
-        if missing:
-            state.search_again(lambda: self._apply(containers))
+        state.label(*sorted(labelled, key=lambda row: (row[0].order, row[0].binding.address)))
+        if missing and state.search_again():
+            self._apply(containers)
 
 
 def _ask_at(container: Unlabelled) -> float:

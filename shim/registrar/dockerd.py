@@ -1,11 +1,11 @@
 """Whether a dockerd is there, without being the one who starts it."""
 
 import os
-import socket
-import struct
 from pathlib import Path
 
 import trio
+
+from shim.host.peer_credentials import credentials_of
 
 # Who listens for dockerd where systemd starts it on demand (docker.socket).
 SYSTEMD = 1
@@ -31,12 +31,10 @@ class Presence:
             return dockerd_runs()
         try:
             async with await trio.open_unix_socket(self._path) as stream:
-                credentials = stream.socket.getsockopt(
-                    socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
-                )
+                listener = credentials_of(stream.socket)
         except OSError:
             return False
-        self._on_demand = struct.unpack("3i", credentials)[0] == SYSTEMD
+        self._on_demand = listener.pid == SYSTEMD
         return not self._on_demand or dockerd_runs()
 
 

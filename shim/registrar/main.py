@@ -12,17 +12,18 @@ from contextlib import ExitStack
 
 import trio
 
-from shim.core.resources import HttpOptions
-from shim.core.templates import Templates
-from shim.core.tracing import Tracing
-from shim.registrar import intake
+from shim.config.keys import Config, ConfigError
+from shim.config.load import load
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.templates import Templates
+from shim.host.peer_credentials import user_of
+from shim.registrar import registration
 from shim.registrar.api import Api
-from shim.registrar.config import Config, ConfigError, Endpoint, load
 from shim.registrar.docker import Docker, client_for
-from shim.registrar.http import HttpServer
+from shim.registrar.http_server import HttpServer
+from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
-from shim.registrar.peers import user_of
-from shim.registrar.refusals import inspect_refusals
 from shim.registrar.state import State
 from shim.registrar.trust import EnvoyUsers
 
@@ -46,7 +47,7 @@ def main(args: list[str]) -> int:
     set_up_log(config.log_level)
     try:
         trio.run(serve, config)
-    except (intake.SocketTaken, OSError) as error:
+    except (registration.SocketTaken, OSError) as error:
         log.error("cannot serve: %s", error)
         return 1
     return 0
@@ -61,37 +62,32 @@ def set_up_log(level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def http_options(config: Config) -> HttpOptions:
-    """What the configuration means for HTTP listeners."""
-    collector = config.tracing
-    if collector is None:
-        return HttpOptions(None, config.trusted_hops)
-    tracing = Tracing(collector.kind, collector.path, str(collector.endpoint), collector.sampling)
-    return HttpOptions(tracing, config.trusted_hops)
-
-
 async def serve(config: Config) -> None:
     """Run the registrar until a signal.  Raises SocketTaken, OSError."""
     _raise_file_limit()
-    state = State(Templates(http_options(config)), config.default_mode, time.monotonic)
+    state = State(
+        Templates(HttpOptions(config.tracing, config.trusted_hops)), config.default_mode, time.monotonic
+    )
     with ExitStack() as clean:
         # Listening first, then searching: a shim is found, or finds us.
-        registration = intake.listen(config.socket)
+        state.shims.port_owner.prepare(config.socket)
+        registration_socket = registration.listen(config.socket)
+        state.shims.port_owner.begin(config.envoy_user if isinstance(config.envoy_user, int) else None)
         clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)
         if config.api_address.path:
             clean.callback(_unlink, config.api_address.path)
-        clean.callback(state.lines.close)
+        clean.callback(state.shims.control_pipes.close)
         admitted, failed = state.recover()
         log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
         if not admitted and not failed:
             state.settle()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
-            nursery.start_soon(state.lines.run)
+            nursery.start_soon(state.shims.control_pipes.run)
             nursery.start_soon(state.keep_time)
-            nursery.start_soon(state.naps.run)
-            nursery.start_soon(intake.keep_serving, registration, config.socket, state)
+            nursery.start_soon(state.shims.wakeups.run)
+            nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, config)
             nursery.start_soon(_follow_docker, config.docker_host, state)
             log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
@@ -127,7 +123,7 @@ def _unlink(path: str) -> None:
 def listen_api(endpoint: Endpoint) -> socket.socket:
     """The API's listening socket.  Raises OSError, with the address in its text."""
     if endpoint.path:
-        return intake.listen(endpoint.path, mode=0o660)
+        return registration.listen(endpoint.path, mode=0o660)
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -150,7 +146,7 @@ async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
     with sock:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(envoys.run)
-            nursery.start_soon(inspect_refusals, receive, state, str(config.envoy_admin))
+            nursery.start_soon(inspect_nacks, receive, state, str(config.envoy_admin))
             nursery.start_soon(server.serve, sock)
 
 

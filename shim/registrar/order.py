@@ -1,10 +1,12 @@
 """All leases by their addresses, as pages show them: put in order once, not once for whoever asks."""
 
-from shim.core.lease import Lease
-from shim.core.registry import Registry
+from shim.core.leases.lease import Lease
+from shim.core.leases.registry import Registry
 
 
 class Order:
+    """Kept until a lease comes or ends."""
+
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known = (0, 0)

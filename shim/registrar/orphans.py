@@ -8,12 +8,13 @@ import logging
 import math
 from collections.abc import Callable
 
-import trio
-
-from shim.core.binding import Binding, Service
-from shim.core.lease import Lease
-from shim.core.registry import Registry
-from shim.processes import parent_of
+from shim.core.binding import Binding
+from shim.core.envoy.modes import Serving
+from shim.core.leases.lease import Lease
+from shim.core.leases.registry import Registry
+from shim.core.service import Service
+from shim.registrar.docker_health import DockerHealth
+from shim.registrar.news import Request
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -28,67 +29,82 @@ INIT = 1
 
 
 class Orphans:
-    """``end`` is called with the lease of a shim that is to end."""
+    """``release`` is called with the lease of a shim that is to end."""
 
-    def __init__(self, registry: Registry, end: Callable[[Lease], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        docker: DockerHealth,
+        release: Callable[[Lease], None],
+        clock: Callable[[], float],
+        parent_of: Callable[[int], int],
+    ) -> None:
         self._registry = registry
-        self._end = end
+        self._docker = docker
+        self._release = release
         self._now = clock
-        # Set when a shim has lost its dockerd: a new one is looked for in earnest then.
-        self.news = trio.Event()
-        self.due = math.inf  # when the doubted are looked at again
+        self._parent_of = parent_of
+        # Made when a shim has lost its dockerd: a new one is looked for in earnest then.
+        self.dockerd_wanted = Request()
+        self._due = math.inf  # when the doubted are looked at again
         self._parents: dict[int, int] = {}  # lease -> the process that started its shim
         self._doubted: dict[int, float] = {}  # lease -> when it is judged
-        self._left: dict[Binding, Service] = {}  # what those were that were let go...
+        self._left: dict[Binding, tuple[Service, Serving]] = {}  # what those were that were released...
         self._left_at = -math.inf  # ... at this time
 
     def add(self, lease: Lease, parent: int) -> None:
+        """A lease is there; ``parent`` is the process that started its shim, 0 where it cannot be seen."""
         self._parents[lease.id] = parent
         # Left behind by a dockerd that died before this registrar started.
         lease.orphan = parent == INIT
 
-    def forget(self, lease_id: int) -> None:
-        """It has ended."""
+    def ended(self, lease_id: int) -> None:
+        """Its shim has ended."""
         del self._parents[lease_id]
         self._doubted.pop(lease_id, None)
 
     def signalled(self, lease: Lease) -> None:
+        """The lease's shim says that it was sent SIGTERM."""
         if self._has_its_parent(lease):
             # The signal comes with the end of dockerd's thread, a moment before that of dockerd itself.
             self._doubted[lease.id] = self._now() + DOUBT
-            self.due = min(self.due, self._now() + DOUBT_LOOK)
+            self._due = min(self._due, self._now() + DOUBT_LOOK)
         else:
             self._orphaned(lease)
 
-    def look(self, now: float, docker_reachable: bool) -> None:
+    def due(self) -> float:
+        """When the doubted are looked at again; infinity: nobody is doubted."""
+        return self._due
+
+    def look(self, now: float) -> None:
         """Judge the doubted."""
-        if now < self.due:
+        if now < self._due:
             return
         for lease_id, until in list(self._doubted.items()):
             lease = self._registry.get(lease_id)
             assert lease is not None
             if not self._has_its_parent(lease):
                 self._orphaned(lease)
-                if now >= until and docker_reachable:
-                    self._end(lease)  # there is a dockerd again already
-            elif now >= until and not docker_reachable:
+                if now >= until and self._docker.reachable:
+                    self._release(lease)  # there is a dockerd again already
+            elif now >= until and not self._docker.reachable:
                 self._doubted[lease_id] = now + DOUBT
             elif now >= until:
                 # dockerd lives (or cannot be seen): somebody ended this one shim by hand.
                 del self._doubted[lease_id]
-                self._end(lease)
-        self.due = min(now + DOUBT_LOOK, *self._doubted.values()) if self._doubted else math.inf
+                self._release(lease)
+        self._due = min(now + DOUBT_LOOK, *self._doubted.values()) if self._doubted else math.inf
 
-    def let_go(self) -> int:
+    def release_all(self) -> int:
         """dockerd is there again, and wants the ports of the containers that lived on: how many."""
         orphans = [lease for lease in self._registry if lease.orphan and not lease.released]
-        self._left = {lease.binding: lease.service for lease in orphans if lease.service is not None}
+        self._left = {lease.binding: lease.labelled for lease in orphans if lease.labelled is not None}
         self._left_at = self._now()
         for lease in orphans:
-            self._end(lease)
+            self._release(lease)
         return len(orphans)
 
-    def heritage(self, binding: Binding, now: float) -> Service | None:
+    def inherited_service(self, binding: Binding, now: float) -> tuple[Service, Serving] | None:
         """What a new shim's container is, if it is one that lived on: Docker's API answers only later."""
         return self._left.pop(binding, None) if now - self._left_at < RETURN else None
 
@@ -96,11 +112,11 @@ class Orphans:
         return any(lease.orphan for lease in self._registry)
 
     def _has_its_parent(self, lease: Lease) -> bool:
-        return parent_of(lease.pid) in (self._parents[lease.id], 0)
+        return self._parent_of(lease.pid) in (self._parents[lease.id], 0)
 
     def _orphaned(self, lease: Lease) -> None:
         self._doubted.pop(lease.id, None)
         if not lease.orphan:
             lease.orphan = True
-            self.news.set()
+            self.dockerd_wanted.make()
             log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)

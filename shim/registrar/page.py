@@ -3,7 +3,7 @@
 import h11
 import trio
 
-from shim.registrar.config import Endpoint
+from shim.core.endpoint import Endpoint
 
 
 async def read_page(server: Endpoint, target: str, limit: int) -> bytearray:

@@ -23,8 +23,8 @@ from collections.abc import Callable
 
 import trio
 
-from shim.registrar.config import Endpoint
-from shim.registrar.peers import UNKNOWN, owner_of_listener
+from shim.core.endpoint import Endpoint
+from shim.host.peer_credentials import UNKNOWN, owner_of_listener
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -55,6 +55,7 @@ class EnvoyUsers:
         self._wanted = trio.Event()
 
     def trusts(self, user: int) -> bool:
+        """Whether an Envoy that this user runs counts."""
         if user == UNKNOWN:
             return False
         if user in self._always or user == self._named:

@@ -25,6 +25,7 @@ class Turns:
         self._waiting: OrderedDict[int, trio.lowlevel.ParkingLot] = OrderedDict()
 
     async def take(self, share: int) -> None:
+        """Wait for the turn of this share."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._taken:
             lot = self._waiting.setdefault(share, trio.lowlevel.ParkingLot())

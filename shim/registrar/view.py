@@ -7,8 +7,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from shim import __version__
-from shim.core.discovery import Session
-from shim.core.lease import Lease, Stage
+from shim.core.discovery.sessions import Session
+from shim.core.docker.labels import LABELS
+from shim.core.leases.lease import Lease, Stage
 from shim.registrar.state import State
 
 # A dozen bindings, and half a millisecond.
@@ -16,17 +17,18 @@ PART_SIZE = 1 << 13
 
 
 def bindings(state: State) -> Iterator[dict[str, Any]]:
-    """Every binding, each as it is when its turn comes; see the README for the fields."""
+    """Every binding, each as it is when its turn comes; see docs/reference.md for the fields."""
     return (_binding(lease, state) for lease in state.order.leases() if state.registry.get(lease.id) is lease)
 
 
 def status(state: State) -> dict[str, Any]:
+    """Everything at once; see the reference for the fields."""
     registry = state.registry
     return {
         "version": __version__,
         "since": _wall(state.started_at, state),
-        "docker": {"reachable": state.docker_reachable, "error": state.docker_error},
-        "settled": state.settled,
+        "docker": {"reachable": state.docker.reachable, "error": state.docker.error},
+        "settled": state.settling.settled,
         "versions": {"clusters": registry.clusters.version, "listeners": registry.listeners.version},
         "envoys": [_envoy(session, state) for session in state.sessions],
         "bindings": bindings(state),
@@ -67,7 +69,8 @@ def _dumped(value: object) -> bytes:
 
 
 def _binding(lease: Lease, state: State) -> dict[str, Any]:
-    address, backend, service = lease.binding.address, lease.binding.backend, lease.service
+    address, backend = lease.binding.address, lease.binding.backend
+    service, serving = lease.service, lease.serving
     name = str(address)
     sessions = state.sessions.trusted()
     reasons = {s.node: s.rejected[name] for s in sessions if name in s.rejected}
@@ -81,7 +84,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "backend": str(backend),
         "state": found,
         "since": _wall(since, state),
-        "mode": "udp" if udp else service.mode if service else None,
+        "mode": "udp" if udp else serving.mode.name if serving else None,
         "service": service.name if service else None,
         "environment": service.environment if service else None,
         "container": service.container if service else None,
@@ -91,17 +94,16 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "cluster": lease.cluster or None,
         "acknowledged_by": acknowledged,
         "rejected_by": reasons,
-        "problem": service.problem if service else "",
+        "problem": serving.problem if serving else "",
         "orphan": lease.orphan,
         "pid": lease.pid,
     }
 
 
 def _labels(lease: Lease) -> dict[str, str]:
-    service = lease.service
-    if service is None:
+    if lease.labelled is None:
         return {}
-    return {"ServiceName": service.name, "EnvironmentName": service.environment, "ProxyMode": service.mode}
+    return {label.name: label.applied(*lease.labelled) for label in LABELS}
 
 
 def _runs(session: Session, lease: Lease) -> bool:

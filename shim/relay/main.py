@@ -7,9 +7,10 @@ import sys
 import syslog
 
 from shim.core.binding import Binding, binding_from_flags
-from shim.core.flows import IDLE, Counters
-from shim.proxy.park import PORT_FD, nap, wake
-from shim.relay.line import Line
+from shim.proxy.park import park_udp, wake
+from shim.relay.control_pipes import ControlPipes
+from shim.relay.flows import IDLE, Counters
+from shim.wire.words import NAME, PORT_FD
 
 LIMIT = 10_000  # clients, if the process may have that many files
 SPARE_FILES = 64  # what the process needs besides its clients' sockets
@@ -25,16 +26,16 @@ def main(args: list[str], fd: int = PORT_FD, *, idle: float = IDLE, quiet: float
     Raises FlagError: ``args`` are not docker-proxy's.
     """
     binding = binding_from_flags(args)
-    syslog.openlog("envoy-docker-shim", syslog.LOG_PID, syslog.LOG_DAEMON)
-    line = Line()
+    syslog.openlog(NAME, syslog.LOG_PID, syslog.LOG_DAEMON)
+    pipes = ControlPipes()
     try:
         with socket.socket(fileno=fd) as sock:
             while True:
                 wake(fd)
-                if not _run(sock, binding, line, idle, quiet):
+                if not _run(sock, binding, pipes, idle, quiet):
                     return 0
-                if line.can_park():
-                    nap(sys.argv[0], args)
+                if pipes.can_park():
+                    park_udp(sys.argv[0], args)
     except KeyboardInterrupt:  # before trio had taken over the signal
         return 0
     except OSError as error:
@@ -42,7 +43,7 @@ def main(args: list[str], fd: int = PORT_FD, *, idle: float = IDLE, quiet: float
         return 1
 
 
-def _run(sock: socket.socket, binding: Binding, line: Line, idle: float, quiet: float) -> bool:
+def _run(sock: socket.socket, binding: Binding, pipes: ControlPipes, idle: float, quiet: float) -> bool:
     """Relay.  True after ``quiet`` seconds without a client, False when it is to end.  Raises OSError."""
     import trio  # the port is bound and reported by now: this is what takes long
 
@@ -59,12 +60,12 @@ def _run(sock: socket.socket, binding: Binding, line: Line, idle: float, quiet: 
                 async def stop() -> None:
                     async for number in signals:
                         # SIGTERM: dockerd has died; the container may not have (see shim.proxy.park).
-                        if number == signal.SIGINT or not line.orphaned():
+                        if number == signal.SIGINT or not pipes.orphaned():
                             break
                     end()
 
                 async def obey() -> None:
-                    await line.told_to_exit()
+                    await pipes.told_to_exit()
                     end()
 
                 def end() -> None:
@@ -74,14 +75,14 @@ def _run(sock: socket.socket, binding: Binding, line: Line, idle: float, quiet: 
 
                 nursery.start_soon(stop)
                 nursery.start_soon(obey)
-                patience = quiet if line.there else None
+                quiet_timeout = quiet if pipes.there else None
                 try:
                     await relay(
                         sock,
                         binding.backend,
                         idle=idle,
                         limit=client_limit(),
-                        quiet=patience,
+                        quiet=quiet_timeout,
                         counters=counters,
                     )
                 except OSError as error:  # raised out of the nursery, it would come as a group

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 import trio
 
 from shim.core.binding import Backend
-from shim.core.flows import IDLE, Counters, Flow, FlowTable
 from shim.relay.envelope import Envelope, Layout
+from shim.relay.flows import IDLE, Counters, FlowTable
 from shim.relay.mmsg import SLOTS, Inbox, Outbox, Payload
-from shim.relay.sockets import FLOW_BUFFER, PASSING, can_segment, enlarge, prepare
+from shim.relay.ports import Ports
+from shim.relay.sockets import NO_PORT, NO_ROOM, PASSING, ClientFlow, can_segment, connected, prepare
 
 LIMIT = 10_000  # clients
 ROUNDS = 32  # between two checkpoints
@@ -30,21 +31,13 @@ ROUNDS = 32  # between two checkpoints
 LOOKS = 100
 LINGER = 0.001
 
+# A newcomer costs ten times what a datagram of a flow costs.  Where so many batches in a row were full,
+# more come than can be served: a few are, the others are dropped, and the known do not wait for them.
+BEHIND = 32
+NEWCOMERS = 4  # of a batch, then
 CROWD = 16  # this many clients with replies at once have mostly one each
-_NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE))
-
-
-class ClientFlow(Flow):
-    """A client's connected socket, and what its replies are sent in."""
-
-    __slots__ = ("envelope", "fd", "receive", "send", "sock")
-
-    def __init__(self, key: bytes, sock: socket.socket, envelope: Envelope) -> None:
-        super().__init__(key)
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.receive, self.send = sock.recv_into, sock.send
-        self.envelope = envelope
+# The kernel looks at every port before it says that all are taken, a millisecond: not for each newcomer.
+NO_PORT_PAUSE = 0.1  # seconds
 
 
 class Relay:
@@ -58,7 +51,7 @@ class Relay:
         self.began = trio.Event()  # set when a flow begins in an empty table
         self._host = sock.fileno()
         self._family = socket.AF_INET6 if ":" in backend.ip else socket.AF_INET
-        self._backend = tuple(backend)
+        self._backend = backend
         self._flows: dict[int, ClientFlow] = {}  # by file descriptor
         self._layout = Layout(sock.family)
         self._payload = Payload()
@@ -69,6 +62,9 @@ class Relay:
         self._to_backend = Outbox(self._payload, segment)
         self._request = Envelope()
         self._held = 0  # slots with replies that are not sent yet
+        self._ports = Ports(table.limit)
+        self._no_port_until = 0.0
+        self._full = 0  # batches of requests in a row
         prepare(sock, self._layout)
         self.epoll.register(self._host, select.EPOLLIN)
 
@@ -76,6 +72,7 @@ class Relay:
         """Close everything but the host socket."""
         for flow in self.table.clear():
             self._end(flow)
+        self._ports.close()
         self.epoll.close()
 
     def round(self, now: float) -> bool:
@@ -121,14 +118,19 @@ class Relay:
                 raise OSError(-count, errno.errorcode[-count])
             return
         lengths = self._from_clients.lengths(count)
+        self._full = self._full + 1 if count == SLOTS else 0
+        newcomers = NEWCOMERS if self._full > BEHIND else SLOTS
         find, places = self.table.get, self._payload.slots
         for key, slots in self._from_clients.groups(count):
-            flow = find(key) or self._begin(key, now)
+            flow = find(key)
+            if flow is None and newcomers:
+                newcomers -= 1
+                flow = self._begin(key, now)
             if flow is None:
                 self.table.counters.refused += len(slots)
                 continue
-            if flow.seen != now:
-                self.table.touch(flow, now)
+            if flow.noted != now:
+                self.table.asked(flow, now)
             slot = slots[0]
             if len(slots) == 1:
                 try:
@@ -148,7 +150,7 @@ class Relay:
 
     def _crowd(self, events: list[tuple[int, int]], now: float) -> None:
         """Move what is ready where many clients have one datagram each: as few calls for each as can be."""
-        flows, places, touch = self._flows, self._payload.slots, self.table.touch
+        flows, places, answered = self._flows, self._payload.slots, self.table.answered
         envelopes: list[Envelope] = []
         lengths: list[int] = []
         for fd, event in events:
@@ -159,8 +161,8 @@ class Relay:
                 except OSError:
                     continue
                 envelopes.append(flow.envelope)
-                if flow.seen != now:
-                    touch(flow, now)
+                if flow.noted != now:
+                    answered(flow, now)
             elif fd == self._host:
                 self._send_each(envelopes, lengths)
                 envelopes, lengths = [], []
@@ -181,7 +183,7 @@ class Relay:
         if count <= 0:  # an ICMP error is no end: the container may be starting
             return
         lengths = self._from_backend.lengths(count, at)
-        self.table.touch(flow, now)
+        self.table.answered(flow, now)
         self._held = end = at + len(lengths)
         self._to_clients.add(flow.envelope, range(at, end), lengths)
 
@@ -200,32 +202,36 @@ class Relay:
         known = self.table.get(key)
         if known:
             return known
-        try:
-            sock = self._connect()
-        except OSError as error:
-            oldest = self.table.evict() if error.errno in _NO_ROOM else None
-            if oldest is None:
-                return None
-            self._end(oldest)
-            return self._begin(key, now)
-        flow = ClientFlow(key, sock, self._layout.envelope(key))
-        evicted = self.table.add(flow, now)
-        if evicted:
+        self.table.limit = self._ports.limit(len(self.table))
+        for evicted in self.table.make_room():
             self._end(evicted)
+        sock = self._socket(now)
+        if sock is None:
+            return None
+        flow = ClientFlow(key, sock, self._layout.envelope(key))
+        self.table.add(flow, now)
         self._flows[flow.fd] = flow
         self.epoll.register(flow.fd, select.EPOLLIN)
         self.began.set()
         return flow
 
-    def _connect(self) -> socket.socket:
-        sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    def _socket(self, now: float) -> socket.socket | None:
+        """A connected socket, if need be in another flow's stead; None: there cannot be one."""
+        if now < self._no_port_until:
+            return None
         try:
-            enlarge(sock, FLOW_BUFFER)
-            sock.connect(self._backend)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
+            return connected(self._family, self._backend)
+        except OSError as error:
+            oldest = self.table.evict() if error.errno in NO_ROOM else None
+        if oldest is None:
+            return None
+        self._end(oldest)
+        try:
+            return connected(self._family, self._backend)
+        except OSError as error:
+            if error.errno == NO_PORT:
+                self._no_port_until = now + NO_PORT_PAUSE
+        return None
 
     def _end(self, flow: ClientFlow) -> None:
         del self._flows[flow.fd]
@@ -244,7 +250,7 @@ async def relay(
 ) -> None:
     """Relay between the clients of a bound UDP socket and a container, until cancelled.
 
-    ``idle``: seconds after a flow's last datagram until it ends.  ``limit``: flows at a time.
+    ``idle``: seconds after an answered flow's last datagram until it ends.  ``limit``: flows at a time.
     ``quiet``: return after this many seconds without any flow; None: never.
     ``counters``: the caller's, to see what happens.  ``task_status``: started when relaying.
     Raises OSError: the host socket cannot be used (any more).
@@ -281,7 +287,7 @@ async def _reap(shell: Relay, quiet: float | None) -> None:
     while True:
         deadline = shell.table.deadline()
         if deadline is not None:
-            await trio.sleep_until(deadline)
+            await trio.sleep_until(min(deadline, trio.current_time() + shell.table.patience))
             shell.expire(trio.current_time())
             continue
         shell.began = trio.Event()

@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 
 from tests.attacks import attacker
-from tests.builders import make_container
 from tests.harness.envoy import Envoy
+from tests.harness.fake_dockerd import make_container
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy, flags, start_proxy
-from tests.harness.stack import API_PORT, Registrar
+from tests.harness.registrar import API_PORT, HostRegistrar
 from tests.harness.wait import eventually
 
 NOBODY = 65534
@@ -89,7 +89,7 @@ class Rig:
             self._events.touch()
             self.host.popen([sys.executable, "-c", DOCKER, docker, self._listing, self._events])
             self.host.popen([sys.executable, "-c", ORIGIN])
-            self.registrar = Registrar(self.host, self.artifact, f"unix://{docker}", self._settings)
+            self.registrar = HostRegistrar(self.host, self.artifact, f"unix://{docker}", self._settings)
             eventually(docker.exists)
             self.registrar.start()
             self.bootstrap = self.make_bootstrap()
@@ -103,8 +103,7 @@ class Rig:
         self._clean.close()
 
     def make_bootstrap(self, *args: str) -> dict[str, Any]:
-        config = ["--config", str(self.registrar.config)]
-        made: dict[str, Any] = yaml.safe_load(self.registrar.command("bootstrap", *config, *args).stdout)
+        made: dict[str, Any] = yaml.safe_load(self.registrar.command("bootstrap", *args).stdout)
         return made
 
     def make_envoy(self, name: str, bootstrap: Mapping[str, Any]) -> Envoy:

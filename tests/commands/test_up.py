@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.running import Site
 from tests.harness import envoy
+from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
 pytestmark = pytest.mark.envoy
@@ -20,19 +20,19 @@ def envoys_of(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
-def connected(site: Site) -> bool:
-    return len(json.loads(site.read("/status").text)["envoys"]) == 1
+def connected(registrar: LoopbackRegistrar) -> bool:
+    return len(json.loads(registrar.read("/status").text)["envoys"]) == 1
 
 
 def test_an_envoy_that_dies_is_started_again_and_both_end_together(artifact: Path, tmp_path: Path) -> None:
-    site = Site(artifact, tmp_path)
-    with site.running("up", "--envoy", str(envoy.binary()), "--concurrency", "1") as pair:
-        site.wait_until_healthy()
-        eventually(lambda: connected(site), 20, "Envoy polls")
+    registrar = LoopbackRegistrar(artifact, tmp_path)
+    with registrar.running("up", "--envoy", str(envoy.binary()), "--concurrency", "1") as pair:
+        registrar.wait_until_healthy()
+        eventually(lambda: connected(registrar), 20, "Envoy polls")
         (first,) = envoys_of(pair.pid)
         os.kill(first, signal.SIGKILL)
         eventually(lambda: [first] != envoys_of(pair.pid) != [], 10, "another Envoy runs")
-        eventually(lambda: connected(site), 20, "and polls")
+        eventually(lambda: connected(registrar), 20, "and polls")
         (second,) = envoys_of(pair.pid)
         pair.terminate()
         assert pair.wait(20) == 0
@@ -40,6 +40,6 @@ def test_an_envoy_that_dies_is_started_again_and_both_end_together(artifact: Pat
 
 
 def test_without_an_envoy_it_says_where_it_looked(artifact: Path, tmp_path: Path) -> None:
-    refused = Site(artifact, tmp_path).run("up", "--envoy", "/no/such/envoy")
+    refused = LoopbackRegistrar(artifact, tmp_path).command("up", "--envoy", "/no/such/envoy", check=False)
     assert refused.returncode == 1
     assert "--envoy /no/such/envoy: no such program" in refused.stderr

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import yaml
 
-from tests.commands.running import Site, free_ports
 from tests.demo.telling import say, show, show_stats, show_trace
 from tests.harness.backends import HttpEcho
 from tests.harness.collectors import OtlpCollector
@@ -19,6 +18,7 @@ from tests.harness.engines import ROOT
 from tests.harness.envoy import Envoy
 from tests.harness.netns import request
 from tests.harness.proxy import flags, start_proxy
+from tests.harness.registrar import LoopbackRegistrar, free_ports
 from tests.harness.wait import eventually
 
 FILE = ROOT / "dist" / "envoy-docker-shim"
@@ -34,13 +34,14 @@ def show_all() -> None:
         clean.enter_context(collector)
         port, udp, echo = free_ports(3)
         clean.enter_context(udp_echo(echo))
-        site = Site(FILE, directory, tracing={"otlp": f"grpc://{HERE}:{collector.port}"})
-        clean.enter_context(site.running("server"))
-        site.wait_until_healthy()
-        bootstrap = yaml.safe_load(site.run("bootstrap").stdout)
+        tracing = {"otlp": f"grpc://{HERE}:{collector.port}"}
+        registrar = LoopbackRegistrar(FILE, directory, tracing=tracing)
+        clean.enter_context(registrar.running())
+        registrar.wait_until_healthy()
+        bootstrap = yaml.safe_load(registrar.command("bootstrap").stdout)
         envoy = clean.enter_context(Envoy(directory / "envoy", bootstrap))
         say("the registrar and an Envoy run")
-        env = {**site.env, "SHIM_SOCKET": str(site.socket)}
+        env = {**registrar.env, "SHIM_SOCKET": str(registrar.socket)}
         for proto, front, back in (("tcp", port, backend.port), ("udp", udp, echo)):
             clean.enter_context(start_proxy(FILE, flags(proto, (HERE, front), (HERE, back)), env=env))
             say(f"a proxy for {proto} port {front}, started as dockerd starts it, says that it runs")
@@ -53,7 +54,7 @@ def show_all() -> None:
             client.settimeout(10)
             client.sendto(b"ping", (HERE, udp))
             show("a datagram to the UDP port, echoed", client.recv(100).decode())
-        show("envoy-docker-shim status", site.run("status").stdout)
+        show("envoy-docker-shim status", registrar.command("status", check=False).stdout)
 
 
 @contextmanager

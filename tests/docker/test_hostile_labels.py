@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shim.core.labels import NAME_LIMIT
+from shim.core.text import NAME_LIMIT
 from tests.harness.docker import Dockerd
 from tests.harness.stack import Stack
 

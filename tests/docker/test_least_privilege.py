@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.stack import Registrar, Stack
+from tests.harness.registrar import HostRegistrar
+from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
@@ -15,20 +16,20 @@ pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 NOBODY = 65534
 
 
-class Unprivileged(Registrar):
+class Unprivileged(HostRegistrar):
     """Of a user of its own, that may use Docker's socket and has these capabilities."""
 
     capabilities: Sequence[str] = ()
+    start_timeout = 30.0
 
     def start(self) -> None:
         caps = ",".join(f"+{name}" for name in self.capabilities)
         become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
         become += [f"--inh-caps={caps}", f"--ambient-caps={caps}"] if caps else []
-        command: list[str | Path] = [*become, self.artifact, "server", "--config", self.config]
         # Its interpreter and its libraries must not be in root's home.
-        env = {**self.env, "PATH": "/usr/bin:/bin", "HOME": "/", "SHIV_ROOT": str(self.socket.parent)}
-        self._process = self.host.popen(command, log=self.log, env=env)
-        eventually(self.answers, 30, f"the registrar answers, see {self.log}")
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/", "SHIV_ROOT": str(self.socket.parent)}
+        self.launch(prefix=become, env=env)
+        self.wait_until_healthy()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def container(stack: Stack) -> Iterator[int]:
 
 
 def resync(stack: Stack) -> "subprocess.CompletedProcess[str]":
-    return stack.registrar.command("resync", "--config", str(stack.registrar.config), check=False)
+    return stack.registrar.command("resync", check=False)
 
 
 def test_what_root_starts_is_registered_labelled_served_and_released(stack: Stack, container: int) -> None:

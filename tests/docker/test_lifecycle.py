@@ -1,6 +1,6 @@
 """Containers come and go, and so do the registrar and Envoy: what is served, and how soon.
 
-Under load: test_restart_loops.py; with each part killed: test_every_process_dies.py.
+Under load: faults/test_restart_loops.py; with each part killed: faults/test_every_process_dies.py.
 """
 
 import contextlib

@@ -27,12 +27,9 @@ def no_registrar(stack: Stack) -> Iterator[None]:
 @pytest.fixture
 def blind_registrar(stack: Stack, no_registrar: None) -> Iterator[None]:
     """One in a pid namespace of its own, as in a container: it cannot look for shims, and knows none."""
-    server = (stack.registrar.artifact, "server", "--config", stack.registrar.config)
     unshare = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-    process = stack.host.popen([*unshare, *server], log=stack.registrar.log, env=stack.registrar.env)
-    eventually(
-        lambda: stack.registrar.read("/healthz").status == 200, 20, f"it answers, see {stack.registrar.log}"
-    )
+    process = stack.registrar.launch(prefix=unshare)
+    stack.registrar.wait_until_healthy()
     yield
     process.kill()
     process.wait(10)
@@ -45,7 +42,7 @@ def connectable(stack: Stack) -> bool:
 
 
 def run(stack: Stack, command: str, *args: str) -> subprocess.CompletedProcess[str]:
-    return stack.registrar.command(command, "--config", str(stack.registrar.config), *args, check=False)
+    return stack.registrar.command(command, *args, check=False)
 
 
 def refused(stack: Stack, port: int) -> bool:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
-from shim.core.binding import Service
-from shim.core.bootstrap import Collector, bootstrap
-from shim.core.tracing import Json
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.bootstrap import bootstrap
+from shim.core.envoy.json import Json
+from shim.core.envoy.tracing import Collector
+from shim.core.service import Service
 
 LOOPBACK = "127.0.0.1"
 
@@ -13,7 +15,7 @@ def static_bootstrap(
     listeners: Iterable[Json], clusters: Iterable[Json], collector: Collector | None = None
 ) -> Json:
     """The bootstrap users get, but with the resources in it instead of being asked for."""
-    boot = bootstrap("test-node", "test-cluster", (LOOPBACK, 1), (LOOPBACK, 0), collector)
+    boot = bootstrap("test-node", "test-cluster", Endpoint(LOOPBACK, 1), Endpoint(LOOPBACK, 0), collector)
     del boot["dynamic_resources"]
     boot["stats_flush_interval"] = "0.1s"  # histograms are shown from the next flush on
     resources = boot["static_resources"]
@@ -25,7 +27,7 @@ def static_bootstrap(
 def make_service(
     name: str = "web", environment: str = "prod", container: str = "web-1", image: str = "shop/web:1.2"
 ) -> Service:
-    return Service(name, environment, "http", container, image)
+    return Service(name, environment, container, image)
 
 
 def _untyped(resource: Json) -> Json:

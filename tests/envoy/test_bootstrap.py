@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from shim.core.bootstrap import METADATA_KEY, Collector, bootstrap
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.bootstrap import METADATA_KEY, bootstrap
+from shim.core.envoy.tracing import Collector
 from tests.envoy.serving import LOOPBACK
 from tests.harness.backends import ThreadedServer, parse_headers, read_body, read_head
 from tests.harness.envoy import Envoy, validate
 
 pytestmark = pytest.mark.envoy
 
-ANY_ADMIN = (LOOPBACK, 0)
+ANY_ADMIN = Endpoint(LOOPBACK, 0)
 
 
 class EmptyRegistrar(ThreadedServer):
@@ -49,15 +51,19 @@ class EmptyRegistrar(ThreadedServer):
 
 
 @pytest.mark.parametrize(
-    "registrar", [("127.0.0.1", 7776), ("registrar.test", 7776), "/run/envoy-docker-shim/xds.sock"]
+    "registrar",
+    [
+        Endpoint("127.0.0.1", 7776),
+        Endpoint("registrar.test", 7776),
+        Endpoint(path="/run/envoy-docker-shim/xds.sock"),
+    ],
 )
 @pytest.mark.parametrize(
-    "collector", [None, Collector("10.0.0.1", 4317, True), Collector("zipkin.test", 9411, False)]
+    "collector",
+    [None, Collector("otlp", Endpoint("10.0.0.1", 4317)), Collector("zipkin", Endpoint("zipkin.test", 9411))],
 )
-def test_envoy_accepts_it(
-    registrar: tuple[str, int] | str, collector: Collector | None, tmp_path: Path
-) -> None:
-    said = validate(tmp_path, bootstrap("id", "cluster", registrar, ("127.0.0.1", 9901), collector))
+def test_envoy_accepts_it(registrar: Endpoint, collector: Collector | None, tmp_path: Path) -> None:
+    said = validate(tmp_path, bootstrap("id", "cluster", registrar, Endpoint("127.0.0.1", 9901), collector))
     assert re.findall(r".*\[(?:warning|error|critical)\].*", said) == []
 
 
@@ -65,7 +71,7 @@ def test_envoy_polls_both_kinds_and_says_where_its_admin_is(tmp_path: Path) -> N
     """A long poll: after the answers both come once more, and are held without Envoy taking offence."""
     with EmptyRegistrar(LOOPBACK) as registrar:
         assert isinstance(registrar, EmptyRegistrar)
-        with Envoy(tmp_path, bootstrap("id", "cluster", registrar.address, ANY_ADMIN)) as envoy:
+        with Envoy(tmp_path, bootstrap("id", "cluster", Endpoint(*registrar.address), ANY_ADMIN)) as envoy:
             requests = registrar.wait_for(4)
             log = envoy.log.read_text()
     assert requests[0][0] == "/v3/discovery:clusters"
@@ -79,7 +85,7 @@ def test_envoy_polls_both_kinds_and_says_where_its_admin_is(tmp_path: Path) -> N
 
 def test_envoy_waits_for_a_registrar_that_is_not_there_yet(tmp_path: Path) -> None:
     path = str(tmp_path / "xds.sock")
-    envoy = Envoy(tmp_path / "envoy", bootstrap("id", "cluster", path, ANY_ADMIN))
+    envoy = Envoy(tmp_path / "envoy", bootstrap("id", "cluster", Endpoint(path=path), ANY_ADMIN))
     envoy.launch()
     try:
         envoy.wait_for(

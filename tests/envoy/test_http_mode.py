@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from shim.core.resources import HttpOptions, cluster, http_listener
+from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.upstreams import Upstream, cluster
+from tests.builders import http_listener
 from tests.envoy.serving import LOOPBACK, make_service, static_bootstrap
 from tests.harness.backends import H2cEcho, HttpEcho, dechunk
 from tests.harness.clients import Address, connect, exchange, get, h2_exchange, head, read_answer
@@ -35,9 +37,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert isinstance(http, HttpEcho)
         closed.bind((LOOPBACK, 0))
         clusters = [
-            cluster("web-prod-80", *http.address, http=True),
-            cluster("grpc-prod-80", *h2c.address, http=True),
-            cluster("refused", LOOPBACK, closed.getsockname()[1], http=True),
+            cluster("web-prod-80", *http.address, Upstream.HTTP),
+            cluster("grpc-prod-80", *h2c.address, Upstream.HTTP),
+            cluster("refused", LOOPBACK, closed.getsockname()[1], Upstream.HTTP),
         ]
         wildcard = "0.0.0.0"
         listeners = [

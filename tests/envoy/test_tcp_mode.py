@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from shim.core.resources import cluster, tcp_listener
+from shim.core.envoy.upstreams import Upstream, cluster
+from tests.builders import tcp_listener
 from tests.envoy.serving import LOOPBACK, static_bootstrap
 from tests.harness.backends import FAREWELL, TcpEcho, ThreadedServer
 from tests.harness.clients import Address, connect
@@ -69,7 +70,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "resets": resets.address,
             "refused": (LOOPBACK, closed.getsockname()[1]),
         }
-        clusters = [cluster(name, ip, port, http=False) for name, (ip, port) in backends.items()]
+        clusters = [cluster(name, ip, port, Upstream.TCP) for name, (ip, port) in backends.items()]
         listeners = [tcp_listener(name, LOOPBACK, 0, name, name) for name in backends]
         listeners.append(tcp_listener("six", "::1", 0, "six", "echo"))
         directory = tmp_path_factory.mktemp("envoy")

@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import pytest
 
-from shim.core.bootstrap import Collector as CollectorAddress
-from shim.core.resources import HttpOptions, cluster, http_listener
-from shim.core.tracing import Json, Tracing, service_for
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.json import Json
+from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.tracing import Collector as Tracing
+from shim.core.envoy.tracing import service_for
+from shim.core.envoy.upstreams import Upstream, cluster
+from tests.builders import http_listener
 from tests.envoy import test_http_mode as http_mode
 from tests.envoy.serving import LOOPBACK, make_service, static_bootstrap
 from tests.envoy.test_http_mode import CLIENTS_UUID, added
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.envoy
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 AUTHORITY = "zipkin.test:9411"
+NAMED = Endpoint("zipkin.test", 9411)
 ENDPOINT = "/some/api/v2/spans"
 
 # Nothing in it may be taken for one of Envoy's format commands, nor break the listener.
@@ -72,7 +77,7 @@ def with_path(spans: list[Span], path: str) -> list[Span]:
 
 
 def listeners(kind: str) -> Iterator[Json]:
-    everything = Tracing(kind, ENDPOINT, AUTHORITY, 100.0)
+    everything = Tracing(kind, NAMED, ENDPOINT)
     wanted = [(name, service, everything) for name, service in SERVICES.items()]
     wanted += [(name, make_service(name), everything._replace(sampling=p)) for name, p in SAMPLING.items()]
     for name, service, tracing in wanted:
@@ -90,9 +95,9 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         h2c = stack.enter_context(H2cEcho(LOOPBACK))
         collector = OtlpCollector(LOOPBACK) if kind == "otlp" else ZipkinCollector(LOOPBACK)
         stack.enter_context(collector)
-        address = CollectorAddress(collector.host, collector.port, http2=kind == "otlp")
+        address = Tracing(kind, Endpoint(collector.host, collector.port))
         clusters = [
-            cluster(name, LOOPBACK, to.port, http=True) for name, to in (("web", http), ("grpc", h2c))
+            cluster(name, LOOPBACK, to.port, Upstream.HTTP) for name, to in (("web", http), ("grpc", h2c))
         ]
         boot = static_bootstrap(listeners(kind), clusters, address)
         # Each span as soon as it is there, rather than five together.
@@ -236,8 +241,10 @@ def test_envoy_has_nothing_to_warn_of(served: Served) -> None:
 @pytest.mark.parametrize("kind", ["otlp", "zipkin"])
 def test_a_collector_that_is_not_there_harms_no_request(kind: str, tmp_path: Path) -> None:
     with HttpEcho(LOOPBACK) as backend:
-        address = CollectorAddress(LOOPBACK, unused_port(), http2=kind == "otlp")
-        boot = static_bootstrap(listeners(kind), [cluster("web", LOOPBACK, backend.port, http=True)], address)
+        address = Tracing(kind, Endpoint(LOOPBACK, unused_port()))
+        boot = static_bootstrap(
+            listeners(kind), [cluster("web", LOOPBACK, backend.port, Upstream.HTTP)], address
+        )
         with Envoy(tmp_path, boot) as envoy:
             for _ in range(10):
                 assert get(envoy.listeners()["web"]).status == 200

@@ -1,1 +1,1 @@
-"""What is given to users to copy, and what the README says, is true."""
+"""What is given to users to copy, and what README and docs/ say, is true."""

@@ -1,5 +1,6 @@
 """The files in examples/ are what the programs print, take and mean."""
 
+import dataclasses
 import json
 import os
 import re
@@ -11,8 +12,9 @@ import pytest
 import yaml
 
 from shim.commands import bootstrap
-from shim.core.labels import service_of
-from shim.registrar.config import Config, load
+from shim.config.keys import KEYS, Config
+from shim.config.load import load
+from shim.core.docker.labels import service_of, serving_of
 from tests.examples.documents import EXAMPLES, INSTALLED, LABELS
 from tests.harness.engines import Engine
 from tests.harness.envoy import validate
@@ -45,9 +47,9 @@ def test_the_example_configuration_as_it_is_changes_nothing() -> None:
 def test_the_example_configuration_shows_every_key_with_its_default(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(uncommented())
-    assert set(yaml.safe_load(uncommented())) == set(Config._fields)
+    assert set(yaml.safe_load(uncommented())) == set(KEYS)
     loaded = load(str(file), {})
-    assert loaded._replace(tracing=None) == Config()
+    assert dataclasses.replace(loaded, tracing=None) == Config()
     assert loaded.tracing is not None and loaded.tracing.sampling == 100
 
 
@@ -84,7 +86,7 @@ def test_dockerd_takes_daemon_json(engine: Engine, tmp_path: Path) -> None:
         timeout=30,
         env={**os.environ, "PATH": engine.path},
     )
-    # Only the flag added here is in its way; and this is the message that the README quotes.
+    # Only the flag added here is in its way; and this is the message that docs/operating.md quotes.
     assert re.search(
         r"directives are specified both as a flag and in the configuration file: iptables", said.stderr
     )
@@ -109,10 +111,10 @@ def test_compose_shows_http_tcp_udp_and_a_service_without_labels() -> None:
     modes = {}
     for name, service in services.items():
         labels = {"com.docker.compose.service": name, **service.get("labels", {})}
-        found = service_of({"Labels": labels}, Config().default_mode)
-        assert (found.name, found.problem) == (name, "")
+        found, serving = service_of({"Labels": labels}), serving_of({"Labels": labels}, Config().default_mode)
+        assert (found.name, serving.problem) == (name, "")
         (port,) = service["ports"]
-        modes[name] = "udp" if port.endswith("/udp") else found.mode
+        modes[name] = "udp" if port.endswith("/udp") else serving.mode.name
         assert set(service.get("labels", {})) <= set(LABELS)
     assert modes == {"shop": "http", "cache": "tcp", "echo": "udp", "plain": "http"}
     assert "labels" not in services["plain"]

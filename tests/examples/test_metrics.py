@@ -1,4 +1,4 @@
-"""The README's series are what a real Envoy says of a container."""
+"""The series of docs/metrics-and-tracing.md are what a real Envoy says of a container."""
 
 import re
 
@@ -11,7 +11,7 @@ from tests.harness.wait import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
 
-def test_the_readmes_series_are_on_envoys_page_under_the_services_name(stack: Stack) -> None:
+def test_the_series_are_on_envoys_page_under_the_services_name(stack: Stack) -> None:
     labels = {"ServiceName": "web", "EnvironmentName": "dev"}
     stack.dockerd.run_http("hello", "-p", "8090:80", labels=labels)
     stack.dockerd.run_tcp_echo("-p", "8091:7", labels={**labels, "ProxyMode": "tcp"})
@@ -20,7 +20,7 @@ def test_the_readmes_series_are_on_envoys_page_under_the_services_name(stack: St
     with stack.host.connect("127.0.0.1", 8091) as peer:
         peer.sendall(b"x")
     page = eventually(lambda: _page_with(stack, "envoy_tcp_downstream_cx_total", "envoy_http_downstream_rq"))
-    for names, label, _ in table_rows("Metrics"):
+    for names, label, _ in table_rows("docs/metrics-and-tracing.md", "Metrics"):
         for name in re.findall(r"`(\S+)`", names):
             series = [line for line in page.splitlines() if line.startswith(f"{name}{{")]
             assert series, name

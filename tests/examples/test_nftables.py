@@ -1,4 +1,4 @@
-"""The README's nftables lines, on a real dockerd: egress and isolation are back."""
+"""The nftables lines of docs/networking.md, on a real dockerd: egress and isolation are back."""
 
 import sys
 
@@ -59,7 +59,7 @@ def test_the_nftables_lines_give_egress_and_isolation_back(stack: Stack) -> None
     assert fetch(dockerd, one, world) == fetch(dockerd, one, world6) == ""
     assert fetch(dockerd, one, f"http://{dockerd.ip(two)}/") == "two"
 
-    (lines,) = blocks("nft")
+    (lines,) = blocks("nft", "docs/networking.md")
     for _ in range(2):  # loading them once more does no harm
         host.run("nft", "-f", "-", stdin=lines.encode())
     assert fetch(dockerd, one, world) == fetch(dockerd, one, world6) == "world"

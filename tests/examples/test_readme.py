@@ -1,24 +1,25 @@
-"""What the README quotes and lists is what there is."""
+"""What README and docs/ quote is what there is."""
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 from shim.__main__ import ROLES
-from shim.core.labels import MODES
-from shim.registrar.config import Config, load
-from tests.examples.documents import EXAMPLES, LABELS, README, blocks, table_rows
-from tests.harness.engines import ROOT
+from shim.commands.status import COLUMNS
+from shim.config.load import load
+from shim.core.envoy.modes import MODES
+from tests.examples.documents import EXAMPLES, LABELS, PAGES, README, UNITS, blocks, first_cells, table_rows
 
 
 def test_the_readme_quotes_daemon_json() -> None:
-    assert [json.loads(block) for block in blocks("json")] == [
+    assert [json.loads(block) for block in blocks("json", README)] == [
         json.loads((EXAMPLES / "daemon.json").read_text())
     ]
 
 
-def test_the_readmes_tracing_lines_load(tmp_path: Path) -> None:
-    (block,) = blocks("yaml")
+def test_the_tracing_lines_load(tmp_path: Path) -> None:
+    (block,) = blocks("yaml", "docs/metrics-and-tracing.md")
     file = tmp_path / "config.yaml"
     for text, kind in (
         (block, "otlp"),
@@ -29,44 +30,48 @@ def test_the_readmes_tracing_lines_load(tmp_path: Path) -> None:
         assert tracing is not None and tracing.kind == kind
 
 
-def test_the_readmes_commands_exist() -> None:
-    text = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", README)])
+def test_the_commands_that_pages_name_exist() -> None:
+    text = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", "\n".join(PAGES.values()))])
     words = set(re.findall(r"(?:^|\s)envoy-docker-shim ([a-z]+)", text, re.MULTILINE))
     assert {"server", "bootstrap", "up", "status"} <= words
-    assert words <= {*ROLES, "envoy"}  # `systemctl enable ... envoy-docker-shim envoy`
+    # `systemctl enable ... envoy-docker-shim envoy`
+    assert words <= {*ROLES, "envoy"}
 
 
-def test_the_readmes_links_and_paths_exist() -> None:
-    for target in re.findall(r"\]\(([^):]+)\)", README):
-        assert (ROOT / target).exists(), target
-    for target in re.findall(r"`((?:examples|contrib|tests|shim|dist|\.ci)/[\w./-]+)`", README):
-        assert target.startswith("dist/") or (ROOT / target).exists(), target
-    map_of_the_tree = README.split("## Developing", 1)[1].split("```")[1]
-    for line in map_of_the_tree.strip().splitlines():
-        for folder in re.findall(r"(?:^|(?<= ))[\w/]+/(?= )", line.split("  ")[0] + " "):
-            assert (ROOT / folder).is_dir(), folder
+def test_the_readmes_status_has_todays_columns() -> None:
+    (head,) = re.findall(r"^STATE .*$", PAGES[README], re.MULTILINE)
+    assert tuple(head.split()) == COLUMNS
 
 
-def test_the_readmes_table_of_keys_is_the_configuration() -> None:
-    rows = table_rows("Configuration")
-    assert [row[0].strip("`") for row in rows] == list(Config._fields)
-    for key, default, *_ in rows:
-        value = getattr(Config(), key.strip("`"))
-        assert default == ("none" if value is None else f"`{value}`")
+def test_the_readmes_labels_are_all_there_are() -> None:
+    assert tuple(first_cells(README, "Labels")) == LABELS
 
 
-def test_the_readmes_variables_override_the_file() -> None:
-    overridden = {row[2].strip("`"): row[0].strip("`") for row in table_rows("Configuration") if row[2]}
-    values = {
-        "SHIM_SOCKET": "/run/x.sock",
-        "SHIM_API_ADDR": "127.0.0.1:1",
-        "DOCKER_HOST": "tcp://docker.test:2375",
-    }
-    assert set(overridden) == set(values)
-    loaded = load(str(EXAMPLES / "envoy-docker-shim.yaml"), values)
-    assert {variable: str(getattr(loaded, key)) for variable, key in overridden.items()} == values
+def test_the_readmes_examples_use_labels_and_modes_that_exist() -> None:
+    runs = [line for block in blocks("sh", README) for line in block.splitlines() if "docker run" in line]
+    assert runs
+    for line in runs:
+        for label in re.findall(r"--label (\S+)", line):
+            name, _, value = label.partition("=")
+            assert name in LABELS
+            assert name != "ProxyMode" or value in MODES
 
 
-def test_the_readmes_table_of_labels_is_complete() -> None:
-    assert tuple(row[0].strip("`") for row in table_rows("Labels")) == LABELS
-    assert all(f"`{mode}`" in table_rows("Labels")[2][1] for mode in MODES)
+def test_the_readmes_costs_are_those_of_the_performance_page() -> None:
+    """The figures of both pages, not their words: they are told shorter in one."""
+    told = " ".join(" ".join(row) for row in table_rows("docs/performance.md", "Figures"))
+    for _, *figures in table_rows(README, "What it costs"):
+        for figure in figures:
+            assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d.,]*\d)", told), figure
+
+
+def test_drain_times_are_the_units() -> None:
+    """An hour, wherever it is said in seconds."""
+    (exec_start,) = re.findall(r"^ExecStart=(envoy .*)$", (UNITS / "envoy.service").read_text(), re.MULTILINE)
+    words = shlex.split(exec_start)
+    drain = words[words.index("--drain-time-s") + 1]
+    assert int(drain) == 3600
+    said = re.findall(r"--drain-time-s\W+(\d+)", "\n".join(PAGES.values()))
+    said += re.findall(r"--drain-time-s\W+(\d+)", (EXAMPLES / "compose.yaml").read_text())
+    said += re.findall(r"--drain-time-s\W+(\d+)", (EXAMPLES / "envoy.yaml").read_text())
+    assert len(said) >= 3 and set(said) == {drain}

@@ -6,8 +6,8 @@ Hypothesis chooses the steps; here what chooses them looks for paths through the
 
 from collections.abc import Callable
 
-from tests.core.test_discovery_model import AnyDialogue
-from tests.core.test_registry_model import BINDINGS, SERVICES, Chaos, Envoy
+from tests.core.discovery.test_subscription_model import AnyDialogue
+from tests.core.leases.test_registry_model import BINDINGS, SERVICES, Chaos, Envoy
 
 STEPS = 200
 

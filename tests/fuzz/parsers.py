@@ -9,29 +9,27 @@ from typing import Any
 
 import httpx
 
+from shim.config.keys import ConfigError
+from shim.config.load import load
 from shim.core.binding import binding_from_flags
-from shim.core.labels import (
-    NAME_LIMIT,
-    addresses_of,
-    cluster_names,
-    default_service,
-    describe,
-    published_by,
-    service_of,
-)
-from shim.core.question import ADMIN_LIMIT, VERSION_LIMIT, question_of
-from shim.core.templates import Templates
-from shim.processes import flags_of
-from shim.proxy.flags import FlagError, format_address, parse_flags
-from shim.proxy.park import MARK, NAME
-from shim.registrar.config import Config, ConfigError, load
+from shim.core.discovery.request import ADMIN_LIMIT, VERSION_LIMIT, parse_request
+from shim.core.docker.containers import addresses_of, published_by
+from shim.core.docker.labels import describe, service_of, serving_of
+from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.modes import MODES, Serving
+from shim.core.envoy.templates import Templates
+from shim.core.leases.cluster_names import cluster_names
+from shim.core.service import unnamed_service
+from shim.core.text import NAME_LIMIT
+from shim.host.procfs import flags_of
 from shim.registrar.docker import ID_LIMIT, Nonsense, _started_container
-from shim.registrar.main import http_options
-from shim.registrar.refusals import rejections, url_of
+from shim.registrar.nack_reasons import rejections, url_of
+from shim.wire.flags import FlagError, format_address, parse_flags
+from shim.wire.words import MARK, NAME
 from tests.builders import make_binding
 
 STAT_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
-TEMPLATES = Templates(http_options(Config()))
+TEMPLATES = Templates(HttpOptions())
 
 
 def words_of(data: bytes) -> list[str]:
@@ -85,9 +83,9 @@ def config(data: bytes) -> None:
             assert len(str(error).splitlines()) == 1, str(error)
             return
     binding = make_binding()
-    listener = Templates(http_options(found)).listener(
-        binding, "web", default_service(binding.backend, "http")
-    )
+    templates = Templates(HttpOptions(found.tracing, found.trusted_hops))
+    service, serving = unnamed_service(binding.backend), Serving(found.default_mode)
+    listener = templates.listener(binding, "web", service, serving)
     assert json.loads(b"".join(listener))["name"] == str(binding.address)
     os.fsencode(found.socket)
     str(found.api_address)
@@ -96,13 +94,13 @@ def config(data: bytes) -> None:
 def labels(data: bytes) -> None:
     """Docker's container, or three labels: short clean names, and JSON that says what was meant."""
     container = _container(data)
-    service = service_of(container, "tcp")
+    service, serving = service_of(container), serving_of(container, MODES["tcp"])
     for text in (service.name, service.environment, service.container, service.image, service.container_id):
         assert text.isprintable()
         assert len(text) <= NAME_LIMIT
     assert service.name
-    assert service.mode in ("http", "tcp")
-    assert "\n" not in describe(service) + service.problem
+    assert serving.mode in MODES.values()
+    assert "\n" not in describe(service, serving) + serving.problem
     assert all(address for address in addresses_of(container))
     assert all(isinstance(port, int) for _, port in published_by(container))
     binding = make_binding()
@@ -110,16 +108,14 @@ def labels(data: bytes) -> None:
     assert len(set(names)) == 3
     for name in names:
         assert set(name) <= STAT_NAME
-        cluster = json.loads(b"".join(TEMPLATES.cluster(name, binding.backend, service.mode == "http")))
+        cluster = json.loads(b"".join(TEMPLATES.cluster(name, binding.backend, serving.mode.upstream)))
         assert cluster["name"] == name
-    listener = json.loads(b"".join(TEMPLATES.listener(binding, names[0], service)))
+    listener = json.loads(b"".join(TEMPLATES.listener(binding, names[0], service, serving)))
     assert listener["name"] == str(binding.address)
     addresses = [a["socket_address"] for key, a in listener.items() if key == "address"]
     assert addresses == [{"address": "0.0.0.0", "port_value": 8080}]
     assert _shape(listener) == _shape(
-        json.loads(
-            b"".join(TEMPLATES.listener(binding, "web", default_service(binding.backend, service.mode)))
-        )
+        json.loads(b"".join(TEMPLATES.listener(binding, "web", unnamed_service(binding.backend), serving)))
     )
 
 
@@ -145,7 +141,7 @@ def _shape(document: Any) -> Any:
 def question(data: bytes) -> None:
     """A discovery request."""
     try:
-        found = question_of(data)
+        found = parse_request(data)
     except ValueError as error:
         assert len(str(error)) <= 200
         return

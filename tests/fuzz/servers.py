@@ -6,13 +6,13 @@ import socket
 import trio
 import trio.testing
 
-from shim.proxy.flags import FlagError, parse_flags
-from shim.registrar.exchange import Request, Response
-from shim.registrar.http import HttpServer
-from shim.registrar.intake import MESSAGE_LIMIT, _Intake
+from shim.registrar.http_connection import Request, Response
+from shim.registrar.http_server import HttpServer
+from shim.registrar.registration import MESSAGE_LIMIT, _Connections
+from shim.wire.flags import FlagError, parse_flags
 from tests.builders import QuietState, in_trio, nothing_logged
 from tests.registrar.test_http import heard, statuses
-from tests.registrar.test_intake import answer
+from tests.registrar.test_registration import answer
 
 ANSWERS = (b"ok", b"known", b"held", b"free", b"taken", b"refused ")
 
@@ -71,7 +71,7 @@ async def _registration(data: bytes, with_pipes: bool) -> None:
         )
         ours.shutdown(socket.SHUT_WR)
         with socket.socket(socket.AF_UNIX) as unused:
-            intake = _Intake(trio.socket.from_stdlib_socket(unused), state)
+            intake = _Connections(trio.socket.from_stdlib_socket(unused), state)
             await intake._limit.acquire_on_behalf_of(token := object())
             await intake._attend(trio.socket.from_stdlib_socket(theirs), token)
         assert not intake._limit.borrowed_tokens
@@ -81,7 +81,7 @@ async def _registration(data: bytes, with_pipes: bool) -> None:
         assert said.endswith(b"\n")
         assert said.startswith(ANSWERS)
         assert said.count(b"\n") == 1, said
-        assert (said == b"ok\n") == (len(state.registry) == 1) == (len(state.lines) == 1)
+        assert (said == b"ok\n") == (len(state.registry) == 1) == (len(state.shims.control_pipes) == 1)
         for admitted in state.registry:
             words = data.rstrip(b"\n").decode("utf-8", "replace").split("\0")
             args = words[2:] if words[0] == "adopt" else words[1:]
@@ -90,7 +90,7 @@ async def _registration(data: bytes, with_pipes: bool) -> None:
     except FlagError:
         raise AssertionError("what no flags are was registered") from None
     finally:
-        state.lines.close()
+        state.shims.control_pipes.close()
         ours.close()
         for fd in (lease_read, lease, wake, wake_write):
             os.close(fd)

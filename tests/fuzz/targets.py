@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-from shim.proxy.park import MARK, NAME
-from tests.builders import make_binding, make_container, make_flags, make_poll
+from shim.wire.words import MARK, NAME
+from tests.builders import make_binding, make_flags, make_poll
 from tests.fuzz import machines, parsers, servers
+from tests.harness.fake_dockerd import make_container
 
 
 class Target(NamedTuple):

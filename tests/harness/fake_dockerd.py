@@ -9,7 +9,7 @@ await fake.start(container)             # adds it, and emits its start event
 
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import h11
@@ -63,6 +63,26 @@ def chunk(data: bytes) -> bytes:
 
 def start_event(identity: str) -> bytes:
     return json.dumps({"Type": "container", "Action": "start", "Actor": {"ID": identity}}).encode() + b"\n"
+
+
+def make_container(
+    name: str = "web-1",
+    ips: tuple[str, ...] = ("172.17.0.2",),
+    ports: tuple[tuple[str, int], ...] = (("tcp", 8080),),
+    id: str = "0123456789abcdef",
+    labels: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """One element of Docker's ``GET /containers/json``."""
+    return {
+        "Id": id,
+        "Names": [f"/{name}"],
+        "Image": "shop/web:1",
+        "Labels": dict(labels or {}),
+        "Ports": [
+            {"IP": "0.0.0.0", "PrivatePort": 80, "PublicPort": port, "Type": proto} for proto, port in ports
+        ],
+        "NetworkSettings": {"Networks": {f"net{i}": {"IPAddress": ip} for i, ip in enumerate(ips)}},
+    }
 
 
 class FakeDockerd:

@@ -1,4 +1,4 @@
-"""One named network namespace: programs started in it, and Python called in it."""
+"""Programs started, and Python called: on this machine as it is, or in a network namespace of its own."""
 
 import contextlib
 import ctypes
@@ -68,27 +68,22 @@ def request(
         return HttpReply(reply.status, reply.headers, reply.read())
 
 
-class Namespace:
-    """A network namespace kept by `ip netns`, with lo up, IPv6 on, and its addresses usable at once."""
+class Place:
+    """Where programs run and are asked: this machine itself, or, as a Namespace, one of its namespaces."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.path = NETNS_DIR / name
+    def __init__(self) -> None:
         self._started: list[subprocess.Popen[bytes]] = []
-        run(["ip", "netns", "add", name], env=tool_env())
-        self.call(_prepare_ipv6)
-        self.run("ip", "link", "set", "lo", "up")
 
     def argv(self, *argv: str | os.PathLike[str]) -> list[str]:
-        """The command line that runs `argv` in here; nsenter execs it, so its pid is the program's."""
-        return ["nsenter", f"--net={self.path}", "--", *(os.fspath(arg) for arg in argv)]
+        """The command line that runs `argv` in here."""
+        return [os.fspath(arg) for arg in argv]
 
     def popen(
         self, argv: Sequence[str | os.PathLike[str]], *, log: Path | None = None, **kw: Any
     ) -> subprocess.Popen[bytes]:
         """Start a program in here, in a session of its own; its stdout and stderr are appended to `log`.
 
-        Whatever still runs when the machine is closed is killed and reaped.
+        Whatever still runs when a Host is closed is killed and reaped.
         """
         kw = {"stdin": subprocess.DEVNULL, "start_new_session": True, **kw}
         kw["env"] = tool_env(kw.get("env"))
@@ -103,6 +98,40 @@ class Namespace:
         """Run a program in here to its end; returns its stdout, raises CommandError."""
         kw["env"] = tool_env(kw.get("env"))
         return run(self.argv(*argv), stdin=stdin, timeout=timeout, **kw)
+
+    def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `fn` in here."""
+        return fn(*args, **kwargs)
+
+    def http_get(
+        self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 5.0
+    ) -> HttpReply:
+        return self.call(request, url, headers=headers, timeout=timeout)
+
+    def reap(self) -> None:
+        """Collect the programs started here, which must have been killed before."""
+        for process in self._started:
+            process.wait(10)
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+
+
+class Namespace(Place):
+    """A network namespace kept by `ip netns`, with lo up, IPv6 on, and its addresses usable at once."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.path = NETNS_DIR / name
+        run(["ip", "netns", "add", name], env=tool_env())
+        self.call(_prepare_ipv6)
+        self.run("ip", "link", "set", "lo", "up")
+
+    def argv(self, *argv: str | os.PathLike[str]) -> list[str]:
+        """The command line that runs `argv` in here; nsenter execs it, so its pid is the program's."""
+        return ["nsenter", f"--net={self.path}", "--", *(os.fspath(arg) for arg in argv)]
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `fn` on a thread of its own that has moved in here: sockets it makes belong here for good.
@@ -126,11 +155,6 @@ class Namespace:
     def connect(self, address: str, port: int, *, timeout: float = 5.0) -> Socket:
         return self.call(socket.create_connection, (address, port), timeout)
 
-    def http_get(
-        self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 5.0
-    ) -> HttpReply:
-        return self.call(request, url, headers=headers, timeout=timeout)
-
     def udp_ask(self, address: str, port: int, data: bytes, *, timeout: float = 1.0) -> bytes:
         """Send one datagram from a fresh port and return the answer; nothing in time is a TimeoutError."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -138,15 +162,6 @@ class Namespace:
             sock.connect((address, port))
             sock.send(data)
             return sock.recv(65536)
-
-    def reap(self) -> None:
-        """Collect the programs started here, which must have been killed before."""
-        for process in self._started:
-            process.wait(10)
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    with contextlib.suppress(OSError):
-                        pipe.close()
 
 
 def tool_env(env: Mapping[str, str] | None = None) -> dict[str, str]:

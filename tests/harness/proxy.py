@@ -21,7 +21,7 @@ from pathlib import Path
 from .clients import Address
 
 REPORT_FD, LISTEN_FD = 3, 4
-PATIENCE = 16.0  # as dockerd's
+TIMEOUT = 16.0  # as dockerd's
 # Descriptors are moved up here first, so that none of them is in the way of 3 and 4.
 HIGH = 10
 _IP_PKTINFO = 8  # <linux/in.h>; the socket module has no name for it before Python 3.14
@@ -94,7 +94,7 @@ def start_proxy(
     *,
     env: Mapping[str, str] | None = None,
     stderr: str | os.PathLike[str] = os.devnull,
-    timeout: float = PATIENCE,
+    timeout: float = TIMEOUT,
 ) -> Proxy:
     """Start it, and return once it says that it runs.  Raises ProxyFailed.
 

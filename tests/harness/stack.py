@@ -5,10 +5,6 @@ with Stack(artifact, engine) as stack:
     assert stack.get(8080).text == "hello\\n"
 """
 
-import json
-import os
-import signal
-import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,77 +13,12 @@ from typing import Any
 import yaml
 
 from .docker import Dockerd
-from .engines import ROOT, Engine
+from .engines import Engine
 from .envoy import Envoy
 from .host import Host
 from .netns import HttpReply, Namespace
+from .registrar import SHIV_ROOT, HostRegistrar, Registrar
 from .wait import eventually
-
-# Unpacked once for all tests, not once a test.
-SHIV_ROOT = ROOT / ".build" / "unpacked"
-API_PORT = 7776
-
-
-class Registrar:
-    """`envoy-docker-shim server` as users start it."""
-
-    def __init__(self, host: Host, artifact: Path, docker_host: str, settings: Mapping[str, Any]) -> None:
-        self.host = host
-        self.artifact = artifact
-        self.log = host.dir / "registrar.log"
-        self.socket = host.dir / "registrar.sock"
-        self.config = host.dir / "registrar.yaml"
-        self.config.write_text(yaml.safe_dump({"log_level": "debug", **settings}))
-        self.env = {
-            **os.environ,
-            "SHIV_ROOT": str(SHIV_ROOT),
-            "SHIM_SOCKET": str(self.socket),
-            "DOCKER_HOST": docker_host,
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "not started"
-        return self._process.pid
-
-    def start(self) -> None:
-        """Returns once it answers."""
-        command: list[str | Path] = [self.artifact, "server", "--config", self.config]
-        self._process = self.host.popen(command, log=self.log, env=self.env)
-        eventually(self.answers, 20, f"the registrar answers, see {self.log}")
-
-    def answers(self) -> bool:
-        try:
-            return self.read("/healthz").status == 200
-        except OSError:
-            assert self._process is not None and self._process.poll() is None, self.log.read_text()
-            return False
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it and wait; returns its exit code."""
-        process, self._process = self._process, None
-        assert process is not None, "not started"
-        process.send_signal(number)
-        return process.wait(20)
-
-    def read(self, path: str) -> HttpReply:
-        return self.host.http_get(f"http://127.0.0.1:{API_PORT}{path}")
-
-    def bindings(self) -> list[dict[str, Any]]:
-        return list(json.loads(self.read("/bindings").text))
-
-    def command(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Another role of the file, with the registrar's environment."""
-        return subprocess.run(
-            self.host.argv(self.artifact, *args),
-            env=self.env,
-            check=check,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-        )
 
 
 class Stack:
@@ -105,10 +36,12 @@ class Stack:
         try:
             self.host = self._clean.enter_context(Host(neighbour=neighbour))
             self.dockerd = Dockerd(self.host, engine, artifact, *dockerd_args)
-            self.registrar = Registrar(self.host, artifact, self.dockerd.docker_host, settings or {})
+            self.registrar: Registrar = HostRegistrar(
+                self.host, artifact, self.dockerd.docker_host, settings or {}
+            )
             self.dockerd.env["SHIM_SOCKET"] = str(self.registrar.socket)
             self.dockerd.env["SHIV_ROOT"] = str(SHIV_ROOT)
-            text = self.registrar.command("bootstrap", "--config", str(self.registrar.config)).stdout
+            text = self.registrar.command("bootstrap").stdout
             self.bootstrap: dict[str, Any] = yaml.safe_load(text)
             self.envoy = self.another_envoy("envoy", self.bootstrap)
         except BaseException:

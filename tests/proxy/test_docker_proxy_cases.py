@@ -6,7 +6,7 @@ daemon/libnetwork/portmapper/proxy_linux.go.  TCP goes through Envoy: see test_d
 * TestTCPDualStackProxy: dockerd starts a proxy for each address family and passes IPv6-only sockets, so one
   proxy never stands for both.
 * TestSCTP...: SCTP is refused, as test_what_cannot_be_served_is_refused shows.
-* The end of a one-sided UDP flow after the time-out, 90 s here: tests/core/test_flows.py has its own clock.
+* The end of a one-sided UDP flow after the time-out, 90 s here: tests/relay/test_flows.py has its own clock.
 """
 
 import contextlib
@@ -21,11 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from shim.proxy.park import PARKED
+from shim.proxy.park import tcp_script
 from shim.proxy.start import AWAKE
 from tests.harness.clients import Address
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, refusal, start_proxy
-from tests.harness.stack import SHIV_ROOT
+from tests.harness.registrar import SHIV_ROOT
 from tests.harness.wait import eventually
 
 # moby's, 71 bytes.
@@ -91,7 +91,7 @@ def echo_one(backend: socket.socket) -> bytes:
 def test_a_tcp_proxy_starts_holds_its_port_and_sigint_ends_it_with_0(
     artifact: Path, env: dict[str, str], ip: str, passed: bool
 ) -> None:
-    """The port is left to Envoy (whose sockets set SO_REUSEADDR, as this one here), and to nobody else."""
+    """The port is left to Envoy, and to nobody else: see test_owner.py."""
     address = (ip, free_port("tcp", ip))
     with published(artifact, env, "tcp", address, NOWHERE, passed=passed) as proxy:
         with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as stranger:
@@ -99,7 +99,6 @@ def test_a_tcp_proxy_starts_holds_its_port_and_sigint_ends_it_with_0(
                 stranger.bind(address)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, 5)
-        bound_socket("tcp", address).close()
         ready(proxy)
         assert proxy.stop() == 0
     bound_socket("tcp", address).close()
@@ -154,7 +153,7 @@ def test_without_a_registrar_a_tcp_shim_parks_when_dockerd_has_made_up_its_mind(
     address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
     with published(artifact, env, "tcp", address, NOWHERE, passed=True) as proxy:
         began = time.monotonic()
-        eventually(lambda: PARKED in proxy.argv(), PROMPT, "it parks", interval=0.001)
+        eventually(lambda: tcp_script() in proxy.argv(), PROMPT, "it parks", interval=0.001)
         assert time.monotonic() - began > 0.9 * AWAKE
 
 

@@ -22,7 +22,7 @@ from tests.harness.clients import Address
 from tests.harness.envoy import Envoy
 from tests.harness.host import Host
 from tests.harness.proxy import Proxy, bound_socket, flags, refusal, start_proxy
-from tests.harness.stack import Registrar
+from tests.harness.registrar import HostRegistrar
 from tests.harness.wait import eventually
 
 pytestmark = pytest.mark.envoy
@@ -52,7 +52,7 @@ TO_BE_STOPPED = Case((V4, 25010), (V4, 7), True)
 
 class Served(NamedTuple):
     host: Host
-    registrar: Registrar
+    registrar: HostRegistrar
     stopped: Proxy
 
 
@@ -62,8 +62,10 @@ def served(artifact: Path) -> Iterator[Served]:
         cannot("not root")
     with contextlib.ExitStack() as stack:
         host = stack.enter_context(Host())
-        registrar = Registrar(host, artifact, f"unix://{host.dir}/no-docker.sock", {"default_mode": "tcp"})
-        boot = yaml.safe_load(registrar.command("bootstrap", "--config", str(registrar.config)).stdout)
+        registrar = HostRegistrar(
+            host, artifact, f"unix://{host.dir}/no-docker.sock", {"default_mode": "tcp"}
+        )
+        boot = yaml.safe_load(registrar.command("bootstrap").stdout)
         for address in (V4, V6):
             stack.enter_context(host.call(TcpEcho, address, 7))
         registrar.start()
@@ -84,7 +86,7 @@ def start(host: Host, artifact: Path, env: dict[str, str], case: Case) -> Proxy:
         return host.call(start_proxy, artifact, args, listen, env=env)
 
 
-def states(registrar: Registrar) -> set[str]:
+def states(registrar: HostRegistrar) -> set[str]:
     return {binding["state"] for binding in registrar.bindings()}
 
 

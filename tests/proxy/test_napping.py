@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from shim.proxy.park import LEASE_FD, PORT_FD, WAKE_FD, napping
-from shim.registrar.line import NUDGE, RELAY
-from shim.registrar.naps import AGAIN, LATER, SOON, Naps, ports_waiting
+from shim.proxy.park import udp_script
+from shim.registrar.wakeups import AGAIN, LATER, SOON, WakeUps, ports_waiting
+from shim.wire.words import LEASE_FD, NUDGE, PORT_FD, RELAY, WAKE_FD
 from tests.builders import in_trio
-from tests.commands.running import Site
 from tests.harness.proxy import Proxy, flags, free_port, start_proxy
+from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ class Nap:
         wake, self.wake = os.pipe()
         wake_both = os.open(f"/proc/self/fd/{wake}", os.O_RDWR)
         # Python is gone: the file itself goes on, as after an upgrade.
-        script = napping(str(relay)).replace(f"'{sys.executable}'", "/nonexistent/python")
+        script = udp_script(str(relay)).replace(f"'{sys.executable}'", "/nonexistent/python")
         places = {LEASE_FD: lease, WAKE_FD: wake_both, PORT_FD: port.fileno()}
         self.process = subprocess.Popen(
             [sys.executable, "-IS", "-c", ARM.format(places=places), *shell, "-c", script, "name", *ARGS],
@@ -84,7 +84,7 @@ class Nap:
         os.close(self.wake)
 
 
-# What shim.proxy.park.nap does before it becomes the shell.
+# What shim.proxy.park.park_udp does before it becomes the shell.
 ARM = f"""import fcntl, os, signal, sys
 for there, fd in {{places}}.items():
     os.dup2(fd, there + 100)
@@ -228,10 +228,10 @@ def test_it_parks_again_when_its_clients_have_gone(short_sighted: Path, deaf_reg
 
 def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Path, tmp_path: Path) -> None:
     """One datagram at a time, at moments that fall before, into, and after its parking."""
-    site = Site(artifact, tmp_path)
-    with site.running("server"):
-        site.wait_until_healthy()
-        with published(short_sighted, str(site.socket)) as shim, udp_socket() as client:
+    registrar = LoopbackRegistrar(artifact, tmp_path)
+    with registrar.running():
+        registrar.wait_until_healthy()
+        with published(short_sighted, str(registrar.socket)) as shim, udp_socket() as client:
             for number in range(12):
                 assert shim.serves(client, b"%d" % number)
                 # 0.2 s until the flow ends and 0.1 until it parks; a pause, not a wait for anything.
@@ -243,15 +243,15 @@ def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Pa
 
 @in_trio
 async def test_a_shim_that_missed_a_datagram_is_woken_soon_and_no_other_is() -> None:
-    told: list[tuple[int, bytes]] = []
-    naps = Naps(lambda lease_id, text: told.append((lease_id, text)))
+    told: list[tuple[int, str]] = []
+    wakeups = WakeUps(lambda lease_id, text: told.append((lease_id, text)))
     with udp_socket() as full, udp_socket() as empty, udp_socket() as client:
         client.sendto(b"hello", full.getsockname())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(naps.run)
-            naps.begun(1, full.getsockname()[1])
-            naps.begun(2, empty.getsockname()[1])
-            naps.begun(3)  # TCP
+            nursery.start_soon(wakeups.run)
+            wakeups.begun(1, full.getsockname()[1])
+            wakeups.begun(2, empty.getsockname()[1])
+            wakeups.begun(3)  # TCP
             await trio.sleep(SOON + 0.01)
             assert told == [(1, RELAY)]
             full.recv(10)

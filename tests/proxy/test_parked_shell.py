@@ -18,14 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from shim.proxy.park import LEASE_FD, NAME, PARKED, PORT_FD, WAKE_FD
+from shim.proxy.park import tcp_script
+from shim.wire.words import LEASE_FD, NAME, PORT_FD, WAKE_FD
 from tests.builders import make_flags
 from tests.conftest import cannot
 from tests.harness.wait import eventually
 
 SHELLS = ["dash", "bash", "busybox"]
 HIGH = 20  # out of the way of the fixed descriptors
-PATIENCE = 5.0
+TIMEOUT = 5.0
 AT_ONCE = 1.0  # well below BOUND: whoever ends as fast has not waited for it
 BOUND = 2.0  # how long a registrar's answer is waited for
 
@@ -57,7 +58,13 @@ class Parked:
             null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
             self.pid = os.posix_spawn(
                 str(program),
-                ["sh", "-c", PARKED, NAME, *make_flags()],  # by this name bash and busybox are a /bin/sh
+                [
+                    "sh",
+                    "-c",
+                    tcp_script(),
+                    NAME,
+                    *make_flags(),
+                ],  # so named, bash and busybox are a /bin/sh
                 os.environ,
                 file_actions=[*null, *moved],
                 setpgroup=0,
@@ -76,7 +83,7 @@ class Parked:
         between the two is acted on when the read ends.
         """
         os.write(self.wake, text)
-        eventually(self._waits, PATIENCE, f"the shell reads {text!r}", interval=0.001)
+        eventually(self._waits, TIMEOUT, f"the shell reads {text!r}", interval=0.001)
 
     def _waits(self) -> bool:
         unread = array.array("i", [0])
@@ -86,7 +93,7 @@ class Parked:
 
     def hear(self, text: bytes) -> None:
         """Return once it has said this; what it says later than that is heard later."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while text not in self.heard:
             assert _readable(self.lease, deadline - time.monotonic()), f"no {text!r}, but {self.heard!r}"
             data = os.read(self.lease, 4096)
@@ -203,7 +210,7 @@ def test_on_int_it_stays_until_it_is_told(shim: Parked) -> None:
 def test_on_int_it_waits_two_seconds_at_most_for_a_registrar_that_does_not_answer(shim: Parked) -> None:
     shim.kill(signal.SIGINT)
     shim.hear(b"release\n")
-    assert AT_ONCE < shim.ends(PATIENCE) < BOUND + AT_ONCE
+    assert AT_ONCE < shim.ends(TIMEOUT) < BOUND + AT_ONCE
     assert shim.rest() == b""
     eventually(lambda: not children(shim.pid), AT_ONCE, f"nothing is left: {children(shim.pid)}")
 

@@ -10,15 +10,17 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.core.binding import Binding, Service
-from shim.core.discovery import Session
-from shim.core.lease import Lease
-from shim.registrar.api import FRESH_PATIENCE, Api
-from shim.registrar.exchange import Request, Response
-from tests.builders import QuietState, in_trio, make_binding, make_lease, make_poll, make_service
+from shim.core.binding import Binding
+from shim.core.discovery.sessions import Session
+from shim.core.envoy.modes import Serving
+from shim.core.leases.lease import Lease
+from shim.core.service import Service
+from shim.registrar.api import FRESH_TIMEOUT, Api
+from shim.registrar.http_connection import Request, Response
+from tests.builders import QuietState, in_trio, make_binding, make_labelled, make_lease, make_poll
 
 LISTENERS, CLUSTERS = "/v3/discovery:listeners", "/v3/discovery:clusters"
-WEB = make_service("web", "dev", problem="odd")
+WEB = make_labelled("web", "dev", problem="odd")
 
 
 class Registrar:
@@ -37,11 +39,13 @@ class Registrar:
         body = make_poll(version, **more)
         return await self.api.handle(Request("POST", path, {"host": "envoy"}, body, connection))
 
-    def publish(self, binding: Binding | None = None, service: Service | None = WEB) -> Lease:
+    def publish(
+        self, binding: Binding | None = None, labelled: tuple[Service, Serving] | None = WEB
+    ) -> Lease:
         lease = make_lease(len(self.state.registry) + 1, binding, pid=4711, now=self.state.now())
         self.state.registry.add(lease)
-        if service is not None:
-            self.state.label((lease, service))
+        if labelled is not None:
+            self.state.label((lease, *labelled))
         return lease
 
 
@@ -288,14 +292,14 @@ async def test_before_docker_has_answered_an_envoy_with_a_configuration_keeps_it
 async def test_before_docker_has_answered_an_envoy_without_any_waits_ten_seconds_only() -> None:
     registrar = Registrar(settled=False)
     assert (await registrar.poll(LISTENERS)).status == 200
-    assert trio.current_time() == pytest.approx(FRESH_PATIENCE)
+    assert trio.current_time() == pytest.approx(FRESH_TIMEOUT)
 
 
 @in_trio
 async def test_endpoints_are_those_of_the_clusters_that_are_named_or_of_all() -> None:
     registrar = Registrar()
     registrar.publish()
-    registrar.publish(make_binding(port=9090), make_service("api"))
+    registrar.publish(make_binding(port=9090), make_labelled("api"))
 
     async def names(**more: Any) -> set[str]:
         answer = document(await registrar.poll("/v3/discovery:endpoints", **more))

@@ -9,12 +9,22 @@ from pathlib import Path
 import pytest
 import trio
 
-from shim.core.lease import Lease
+from shim.core.leases.lease import Lease
 from shim.registrar import docker
 from shim.registrar.docker import Docker, client_for
-from tests.builders import QuietState, in_trio, make_binding, make_container, make_lease
+from tests.builders import QuietState, in_trio, make_binding, make_lease
 from tests.harness import fake_dockerd as fakes
-from tests.harness.fake_dockerd import OK, Behaviour, FakeDockerd, body, chunk, raw, start_event, then_hang
+from tests.harness.fake_dockerd import (
+    OK,
+    Behaviour,
+    FakeDockerd,
+    body,
+    chunk,
+    make_container,
+    raw,
+    start_event,
+    then_hang,
+)
 
 # httpx leaves its inner generators to the garbage collector wherever a body is not read to its end.
 pytestmark = pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
@@ -37,7 +47,7 @@ class World:
         made = make_lease(len(self.state.registry) + 1, binding, now=self.state.now())
         self.state.registry.add(made)
         self.state.touch()
-        self.state.labels_wanted.set()
+        self.state.naming.wanted.make()
         return made
 
     async def follow(self) -> None:
@@ -80,14 +90,14 @@ async def test_a_container_that_runs_already_is_known_from_the_list(tmp_path: Pa
         host.dockerd.containers.append(WEB)
         host.lease()
         await until(lambda: host.names() == ["web"])
-        assert host.state.settled and host.state.docker_reachable and not host.state.docker_error
+        assert host.state.settling.settled and host.state.docker.reachable and not host.state.docker.error
         assert host.state.searches == 0
 
 
 @in_trio
 async def test_a_container_that_starts_is_looked_up_by_its_id_at_once(tmp_path: Path) -> None:
     async with world(tmp_path) as host:
-        await until(lambda: host.dockerd.subscribers() and host.state.settled)
+        await until(lambda: host.dockerd.subscribers() and host.state.settling.settled)
         host.lease()
         began = trio.current_time()
         await host.dockerd.start(WEB)
@@ -99,7 +109,7 @@ async def test_a_container_that_starts_is_looked_up_by_its_id_at_once(tmp_path: 
 @in_trio
 async def test_a_container_whose_event_was_missed_is_asked_about(tmp_path: Path) -> None:
     async with world(tmp_path) as host:
-        await until(lambda: host.state.settled)
+        await until(lambda: host.state.settling.settled)
         host.dockerd.containers.append(WEB)
         host.lease()
         await until(lambda: host.names() == ["web"], docker.ASK_AFTER[0] + 0.1)
@@ -126,7 +136,7 @@ async def test_an_event_that_comes_before_the_list_is_answered_is_not_lost(tmp_p
 @in_trio
 async def test_events_come_in_whatever_pieces(tmp_path: Path) -> None:
     async with world(tmp_path) as host:
-        await until(lambda: host.dockerd.subscribers() and host.state.settled)
+        await until(lambda: host.dockerd.subscribers() and host.state.settling.settled)
         host.lease()
         host.dockerd.containers.append(WEB)
         event = b"\n" + json.dumps({"Action": "die", "Actor": {"ID": "x"}}).encode() + b"\n\n"
@@ -138,7 +148,7 @@ async def test_events_come_in_whatever_pieces(tmp_path: Path) -> None:
 @in_trio
 async def test_a_thousand_containers_that_start_while_docker_is_busy_are_all_labelled(tmp_path: Path) -> None:
     async with world(tmp_path) as host:
-        await until(lambda: host.dockerd.subscribers() and host.state.settled)
+        await until(lambda: host.dockerd.subscribers() and host.state.settling.settled)
         host.lease()
         host.dockerd.containers.append(WEB)
         await host.dockerd.emit(b"".join(start_event(f"{n:064x}") for n in range(1000)))
@@ -175,12 +185,12 @@ async def test_a_list_that_is_none_is_an_error_and_the_next_good_one_is_used(
         host.dockerd.on_list = behaviour
         host.dockerd.containers.append(WEB)
         host.lease()
-        await until(lambda: host.state.docker_error, docker.CALL_PATIENCE + 1)
-        assert not host.state.docker_reachable and not host.state.settled
-        assert len(host.state.docker_error) < 300
+        await until(lambda: host.state.docker.error, docker.CALL_TIMEOUT + 1)
+        assert not host.state.docker.reachable and not host.state.settling.settled
+        assert len(host.state.docker.error) < 300
         host.dockerd.on_list = None
-        await until(lambda: host.names() == ["web"], docker.CALL_PATIENCE + docker.RETRY_LAST + 0.1)
-        assert host.state.docker_error == ""
+        await until(lambda: host.names() == ["web"], docker.CALL_TIMEOUT + docker.RETRY_LAST + 0.1)
+        assert host.state.docker.error == ""
 
 
 HUGE_ID = start_event("f" * 70_000)  # longer than any URL may be
@@ -203,9 +213,9 @@ EVENT_STREAMS: dict[str, Behaviour] = {
 async def test_an_event_stream_that_breaks_is_opened_again(tmp_path: Path, behaviour: Behaviour) -> None:
     async with world(tmp_path) as host:
         host.dockerd.on_events = behaviour
-        await until(lambda: host.state.docker_error, docker.CALL_PATIENCE + 1)
+        await until(lambda: host.state.docker.error, docker.CALL_TIMEOUT + 1)
         host.dockerd.on_events = None
-        await until(lambda: host.dockerd.subscribers() and host.state.docker_reachable, 10)
+        await until(lambda: host.dockerd.subscribers() and host.state.docker.reachable, 10)
         host.lease()
         await host.dockerd.start(WEB)
         await until(lambda: host.names() == ["web"], 0.1)
@@ -229,7 +239,7 @@ async def test_an_event_call_without_a_head_holds_nothing_up(tmp_path: Path) -> 
         host.lease()
         await until(lambda: host.names() == ["web"], 0.1)
         await trio.sleep(3600)
-        assert host.state.docker_reachable
+        assert host.state.docker.reachable
 
 
 @in_trio
@@ -241,7 +251,7 @@ async def test_what_is_served_stays_while_docker_is_away_and_is_named_again_when
         host.lease()
         await until(lambda: host.names() == ["web"])
         host.dockerd_dies()
-        await until(lambda: not host.state.docker_reachable)
+        await until(lambda: not host.state.docker.reachable)
         version = host.state.registry.listeners.version
         new = host.lease(9090, backend_ip="172.17.0.3")
         await trio.sleep(60)
@@ -259,7 +269,7 @@ async def test_what_is_served_stays_while_docker_is_away_and_is_named_again_when
 async def test_a_port_that_no_shim_has_told_of_is_looked_for(tmp_path: Path) -> None:
     async with world(tmp_path) as host:
         host.dockerd.containers.append(WEB)
-        await until(lambda: host.state.settled)
+        await until(lambda: host.state.settling.settled)
         assert host.state.searches == 1
 
 
@@ -268,7 +278,7 @@ async def test_a_lease_is_not_named_after_a_container_that_does_not_publish_it(t
     async with world(tmp_path) as host:
         host.dockerd.containers.append(make_container(ports=(("udp", 8080), ("tcp", 8081))))
         host.lease()
-        await until(lambda: host.state.settled)
+        await until(lambda: host.state.settling.settled)
         assert host.names() == [None]
 
 
@@ -282,6 +292,6 @@ async def test_the_ports_of_one_container_get_their_names_in_the_same_order_ever
         host.dockerd.containers.append(make_container(ips=ips, labels={"ServiceName": "web"}))
         for lease in (host.lease(ip="::", backend_ip="fd00::2"), host.lease(backend_ip="10.0.0.2")):
             lease.order = 1.0  # started in the same tick of the kernel's clock
-        await until(lambda: host.state.settled)
+        await until(lambda: host.state.settling.settled)
         names = [lease.cluster for lease in host.state.registry]
         assert names == ["web-8080-fd00__2-80", "web-8080"]

@@ -1,6 +1,6 @@
 """More connections than there is room for: who gets in, who is put out, and that all of it is bounded.
 
-The same with the real programs is in tests/docker/test_floods.py.
+The same with the real programs is in tests/docker/faults/test_floods.py.
 """
 
 import os
@@ -15,13 +15,13 @@ import pytest
 import trio
 import trio.testing
 
-from shim.registrar import http, intake
-from shim.registrar.exchange import Handler, Request, Response
-from shim.registrar.http import HttpServer
-from shim.registrar.peers import UNKNOWN, user_of
+from shim.host.peer_credentials import UNKNOWN, user_of
+from shim.registrar import http_server, registration
+from shim.registrar.http_connection import Handler, Request, Response
+from shim.registrar.http_server import HttpServer
 from tests.builders import QuietState, in_trio
 from tests.registrar.test_http import GET, heard, is_closed, statuses
-from tests.registrar.test_intake import CLAIM, REGISTER, Pipes, answer, path, pipes, serving
+from tests.registrar.test_registration import CLAIM, REGISTER, Pipes, answer, path, pipes, serving
 
 __all__ = ["path", "pipes"]  # fixtures
 
@@ -80,7 +80,7 @@ async def api(handler: Handler = answer_or_hold) -> AsyncIterator[Server]:
 
 @pytest.fixture
 def few_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "CONNECTION_LIMIT", 6)
+    monkeypatch.setattr(http_server, "CONNECTION_LIMIT", 6)
 
 
 @pytest.mark.usefixtures("few_places")
@@ -133,7 +133,7 @@ async def test_of_one_user_s_the_silent_go_first_then_the_idle_then_the_youngest
 async def test_answers_that_nobody_reads_are_bounded_and_the_oldest_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http, "ANSWERS_LIMIT", 3 << 20)
+    monkeypatch.setattr(http_server, "ANSWERS_LIMIT", 3 << 20)
     server = HttpServer(answer_or_hold, lambda connection: None)
     async with trio.open_nursery() as nursery:
         clients = []
@@ -151,7 +151,7 @@ async def test_answers_that_nobody_reads_are_bounded_and_the_oldest_goes(
 
 @in_trio
 async def test_a_single_answer_may_be_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "ANSWERS_LIMIT", 1000)
+    monkeypatch.setattr(http_server, "ANSWERS_LIMIT", 1000)
     async with api() as server:
         assert len(await heard(await server.connect(0, LARGE))) > 1 << 20
 
@@ -191,13 +191,13 @@ async def test_requests_are_begun_one_at_a_time() -> None:
 async def test_a_flood_leaves_no_more_tasks_than_there_are_places() -> None:
     before = trio.lowlevel.current_statistics().tasks_living
     async with api() as server, AsyncExitStack() as clients:
-        for number in range(3 * http.CONNECTION_LIMIT):
+        for number in range(3 * http_server.CONNECTION_LIMIT):
             say = (b"", GET[:9], GET, HOLD)[number % 4]
             clients.push_async_callback((await server.connect(MALLORY, say)).aclose)
         # One a connection, and another that watches for its end while it is held.
         tasks = trio.lowlevel.current_statistics().tasks_living - before
-        assert http.CONNECTION_LIMIT <= tasks <= 2 * http.CONNECTION_LIMIT
-        assert len(server.closed) == 2 * http.CONNECTION_LIMIT
+        assert http_server.CONNECTION_LIMIT <= tasks <= 2 * http_server.CONNECTION_LIMIT
+        assert len(server.closed) == 2 * http_server.CONNECTION_LIMIT
 
 
 @in_trio
@@ -217,7 +217,7 @@ async def test_a_queue_of_connections_is_worked_off_and_a_lack_of_descriptors_ou
             assert "accept on the API" in caplog.text
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
             await trio.sleep(1)
-            assert len(closed) == 300 - http.CONNECTION_LIMIT
+            assert len(closed) == 300 - http_server.CONNECTION_LIMIT
             nursery.cancel_scope.cancel()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -276,7 +276,7 @@ async def test_a_shim_is_heard_at_once_among_thousands_who_say_nothing(path: str
         assert await registrar.ask(REGISTER, pipes[0].line) == b"ok\n"
         assert trio.current_time() < 0.1
         tasks = trio.lowlevel.current_statistics().tasks_living - before
-        assert tasks <= intake.CONNECTION_LIMIT + 10
+        assert tasks <= registration.CONNECTION_LIMIT + 10
 
 
 @in_trio
@@ -287,7 +287,7 @@ async def test_half_a_message_and_its_descriptors_go_when_the_place_is_needed(
         first = await clients.enter_async_context(await registrar.connect())
         await registrar.send(first, REGISTER[:-1], pipes[0].line)
         await trio.testing.wait_all_tasks_blocked()
-        for _ in range(intake.CONNECTION_LIMIT):
+        for _ in range(registration.CONNECTION_LIMIT):
             await clients.enter_async_context(await registrar.connect())
         assert (await answer(first)).startswith(b"refused")
         assert trio.current_time() < 0.1
@@ -300,11 +300,11 @@ async def test_half_a_message_and_its_descriptors_go_when_the_place_is_needed(
 async def test_shims_are_looked_for_once_a_flood_is_over(path: str) -> None:
     async with serving(path) as registrar:
         async with AsyncExitStack() as clients:
-            for _ in range(intake.CONNECTION_LIMIT + 1):
+            for _ in range(registration.CONNECTION_LIMIT + 1):
                 await clients.enter_async_context(await registrar.connect())
             await trio.testing.wait_all_tasks_blocked()
             assert registrar.state.searches == 0
-        await trio.sleep(2 * intake.CALM)
+        await trio.sleep(2 * registration.CALM)
         assert registrar.state.searches == 1
         await trio.sleep(100)
         assert registrar.state.searches == 1
@@ -314,12 +314,12 @@ async def test_shims_are_looked_for_once_a_flood_is_over(path: str) -> None:
 async def test_shims_are_looked_for_during_a_flood_that_does_not_end(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "CONNECTION_LIMIT", 4)
+    monkeypatch.setattr(registration, "CONNECTION_LIMIT", 4)
     async with serving(path) as registrar, AsyncExitStack() as clients:
-        while trio.current_time() < 3 * intake.NO_CALM:
-            for _ in range(intake.CONNECTION_LIMIT):
+        while trio.current_time() < 3 * registration.NO_CALM:
+            for _ in range(registration.CONNECTION_LIMIT):
                 await clients.enter_async_context(await registrar.connect())
-            await trio.sleep(intake.CALM / 2)
+            await trio.sleep(registration.CALM / 2)
             await clients.pop_all().aclose()
         assert registrar.state.searches == 3
 
@@ -335,6 +335,6 @@ async def test_a_claim_that_waits_is_not_put_out(path: str, monkeypatch: pytest.
         claim = await clients.enter_async_context(await registrar.connect())
         await registrar.send(claim, CLAIM, [])
         await trio.testing.wait_all_tasks_blocked()
-        for _ in range(2 * intake.CONNECTION_LIMIT):
+        for _ in range(2 * registration.CONNECTION_LIMIT):
             await clients.enter_async_context(await registrar.connect())
         assert await answer(claim) == b"free\n"

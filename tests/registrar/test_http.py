@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from shim.registrar import exchange
-from shim.registrar.exchange import Handler, Request, Response
-from shim.registrar.http import HttpServer
+from shim.registrar import http_connection
+from shim.registrar.http_connection import Handler, Request, Response
+from shim.registrar.http_server import HttpServer
 from tests.builders import in_trio
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -114,10 +114,10 @@ async def test_a_request_that_breaks_the_rules_is_answered_and_its_connection_cl
 @pytest.mark.parametrize(
     ("start", "patience"),
     [
-        (b"", exchange.IDLE_PATIENCE),
-        (b"G", exchange.REQUEST_PATIENCE),
-        (GET[:-2], exchange.REQUEST_PATIENCE),
-        (POST[:-1], exchange.REQUEST_PATIENCE),
+        (b"", http_connection.IDLE_TIMEOUT),
+        (b"G", http_connection.REQUEST_TIMEOUT),
+        (GET[:-2], http_connection.REQUEST_TIMEOUT),
+        (POST[:-1], http_connection.REQUEST_TIMEOUT),
     ],
 )
 @in_trio
@@ -137,7 +137,7 @@ async def test_a_client_that_sends_a_byte_now_and_then_is_dropped_in_the_same_ti
             for byte in GET:
                 await client.send_all(bytes([byte]))
                 await trio.sleep(2)
-        assert trio.current_time() == pytest.approx(exchange.REQUEST_PATIENCE, abs=2.1)
+        assert trio.current_time() == pytest.approx(http_connection.REQUEST_TIMEOUT, abs=2.1)
 
 
 @in_trio
@@ -145,7 +145,7 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped() -> None:
     closed = Closed()
     async with connected(closed=closed, lockstep=True) as client:
         await client.send_all(GET)
-        await trio.sleep(exchange.WRITE_PATIENCE + 1)
+        await trio.sleep(http_connection.WRITE_TIMEOUT + 1)
         assert closed.connections == [1]
 
 
@@ -300,9 +300,9 @@ async def test_what_the_system_does_not_take_at_once_follows_whole_and_in_order(
 async def test_a_body_in_many_pieces_is_refused() -> None:
     head, piece = CHUNKED.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", b"1\r\na\r\n"
     async with connected() as client:
-        await client.send_all(head + piece * exchange.PIECES_LIMIT + b"0\r\n\r\n")
+        await client.send_all(head + piece * http_connection.PIECES_LIMIT + b"0\r\n\r\n")
         assert statuses(await heard(client)) == [200]
-        await client.send_all(head + piece * (exchange.PIECES_LIMIT + 1))
+        await client.send_all(head + piece * (http_connection.PIECES_LIMIT + 1))
         assert statuses(await heard(client)) == [413]
         assert await is_closed(client)
 

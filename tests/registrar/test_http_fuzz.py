@@ -5,7 +5,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shim.registrar.exchange import Request, Response
+from shim.registrar.http_connection import Request, Response
 from tests.builders import in_trio, nothing_logged
 from tests.registrar.test_http import GET, POST, Closed, connected, heard, statuses
 

@@ -8,9 +8,9 @@ import pytest
 import trio
 import trio.testing
 
+from shim.core.endpoint import Endpoint
+from shim.host.peer_credentials import UNKNOWN, owner_of_listener
 from shim.registrar import trust
-from shim.registrar.config import Endpoint
-from shim.registrar.peers import UNKNOWN, owner_of_listener
 from shim.registrar.trust import EnvoyUsers
 
 ADMIN = Endpoint("127.0.0.1", 1)

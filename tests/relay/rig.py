@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from shim.core.binding import Backend
-from shim.core.flows import Counters
+from shim.relay.flows import Counters
 from shim.relay.relay import relay
 
 Address = tuple[str, int]

@@ -13,6 +13,7 @@ from shim.core.binding import Backend
 from shim.relay import envelope, mmsg
 from shim.relay import relay as relay_module
 from shim.relay.relay import relay
+from shim.relay.sockets import connected
 from tests.relay.rig import SOON, address, burst, go, receive, relaying, udp, until
 
 
@@ -86,18 +87,74 @@ def test_a_flow_makes_room_when_the_process_has_no_file_left(monkeypatch: pytest
             clients = [await rig.client() for _ in range(3)]
             for client in clients[:2]:
                 await rig.through(client)
-            connect, failures = relay_module.Relay._connect, [errno.EMFILE, errno.ENETUNREACH]
-
-            def scarce(shell: relay_module.Relay) -> socket.socket:
-                if failures:
-                    raise OSError(failures.pop(0), "scripted")
-                return connect(shell)
-
-            monkeypatch.setattr(relay_module.Relay, "_connect", scarce)
+            fail(monkeypatch, errno.EMFILE, errno.ENETUNREACH)
             await clients[2].send(b"refused")  # room is made; then there is no route
             await until(lambda: rig.counters.refused == 1)
             assert rig.counters.evicted == 1
             await rig.through(clients[2])
+
+    go(test)
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
+    """The next flows' sockets cannot be had, for these reasons."""
+    failures = list(codes)
+
+    def scarce(family: socket.AddressFamily, there: Backend) -> socket.socket:
+        if failures:
+            raise OSError(failures.pop(0), "scripted")
+        return connected(family, there)
+
+    monkeypatch.setattr(relay_module, "connected", scarce)
+
+
+def test_where_the_host_has_no_port_left_a_flow_makes_room_and_newcomers_are_not_tried_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """... as the kernel takes a millisecond to say no, in which nobody is served."""
+    clock = trio.testing.MockClock()  # stands still
+
+    async def test() -> None:
+        async with relaying() as rig:
+            old, *others = [await rig.client() for _ in range(4)]
+            await rig.through(old)
+            fail(monkeypatch, errno.EAGAIN)
+            await rig.through(others[0])
+            assert (rig.counters.evicted, rig.counters.refused) == (1, 0)
+            fail(monkeypatch, errno.EAGAIN, errno.EAGAIN)
+            for number, client in enumerate(others[1:], 1):
+                await client.send(b"refused")
+                await until(lambda number=number: rig.counters.refused == number)  # type: ignore[misc]
+            assert rig.counters.evicted == 2
+            clock.jump(relay_module.NO_PORT_PAUSE)
+            await rig.through(others[1])
+
+    go(test, clock)
+
+
+def test_where_more_newcomers_come_than_can_be_served_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each full batch a few are taken in; who is known loses nothing, and a mere burst is no flood."""
+    monkeypatch.setattr(relay_module, "BEHIND", 2)
+
+    async def test() -> None:
+        async with relaying() as rig:
+            known, *clients = [await rig.client() for _ in range(2 * mmsg.SLOTS + 1)]
+            flow = await rig.through(known)
+            for client in clients[: mmsg.SLOTS]:
+                burst(client, [b"a burst"])
+            for _ in range(mmsg.SLOTS):
+                await rig.at_backend()
+            assert rig.counters.refused == 0
+            # Two full batches; one that is full of newcomers; then somebody who is known.
+            for client in [*clients[: mmsg.SLOTS] * 2, *clients[mmsg.SLOTS :], known]:
+                burst(client, [b"a flood"])
+            served = 2 * mmsg.SLOTS + relay_module.NEWCOMERS
+            senders = [(await rig.at_backend())[1] for _ in range(served + 1)]
+            assert senders[-1] == flow
+            assert rig.counters.refused == mmsg.SLOTS - relay_module.NEWCOMERS
+            await rig.through(clients[-1])
 
     go(test)
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from shim.core.binding import Backend
-from shim.core.flows import Counters
+from shim.relay.flows import UNANSWERED, Counters
 from shim.relay.relay import relay
 from tests.relay.rig import LARGEST, SOON, address, burst, echo, go, receive, relaying, udp, until
 
@@ -143,7 +143,7 @@ def test_datagrams_that_came_before_the_relay_join_the_flow_of_those_after() -> 
 
 
 def test_a_one_sided_flow_lives_while_the_client_sends() -> None:
-    """moby's TestUDPOneSided: the backend never answers, and sees one source port until the end."""
+    """As moby's TestUDPOneSided: the backend never answers, and sees one source port until the end."""
     clock = trio.testing.MockClock(rate=1.0)
 
     async def test() -> None:
@@ -151,10 +151,10 @@ def test_a_one_sided_flow_lives_while_the_client_sends() -> None:
             client = await rig.client()
             flow = await rig.through(client)
             for _ in range(15):
-                clock.jump(89)
+                clock.jump(UNANSWERED - 1)
                 await trio.testing.wait_all_tasks_blocked(0.005)
                 assert await rig.through(client) == flow
-            clock.jump(90)
+            clock.jump(UNANSWERED)
             await until(lambda: rig.counters.expired == 1)
             assert await rig.through(client) != flow
 
@@ -167,18 +167,21 @@ def test_silent_flows_end_while_others_are_busy() -> None:
 
     async def test() -> None:
         async with relaying() as rig:
-            busy, silent = [[await rig.client() for _ in range(20)] for _ in range(2)]
+            busy, silent, unanswered = [[await rig.client() for _ in range(20)] for _ in range(3)]
             flows = [await rig.through(client) for client in busy]
             for client in silent:
+                await rig.backend.sendto(b"hello", await rig.through(client))
+                assert await receive(client) == b"hello"
+            for client in unanswered:
                 await rig.through(client)
-            for seconds in (60, 29, 1, 60):
+            for seconds, ended in ((5, 0), (5, 20), *[(9, 20)] * 8, (8, 40)):
                 clock.jump(seconds)
+                await until(lambda ended=ended: rig.counters.expired == ended)  # type: ignore[misc]
                 for client in busy:
                     burst(client, [b"%d" % n for n in range(10)])
                 for _ in range(10 * len(busy)):
                     _, sender = await rig.at_backend()
                     assert sender in flows
-            await until(lambda: rig.counters.expired == 20)
             assert not rig.counters.lossy
             assert await rig.through(silent[0]) not in flows
 
@@ -192,8 +195,8 @@ def test_replies_alone_keep_a_flow_alive() -> None:
         async with relaying() as rig:
             client = await rig.client()
             flow = await rig.through(client)
-            for _ in range(5):
-                clock.jump(89)
+            for seconds in (UNANSWERED - 1, 89, 89, 89):
+                clock.jump(seconds)
                 await rig.backend.sendto(b"news", flow)
                 assert await receive(client) == b"news"
             assert rig.counters.expired == 0

@@ -1,0 +1,167 @@
+"""Every key of the configuration: a row each, with its default, its meaning, and what its value may be."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from shim.config import values
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
+from shim.core.envoy.modes import DEFAULT_MODE, MODES, Mode
+from shim.core.envoy.tracing import Collector
+from shim.wire.words import DEFAULT_SOCKET, SOCKET_VARIABLE
+
+OTLP_PORT, ZIPKIN_PORT = 4317, 9411
+MODE_NAMES = " or ".join(f"`{mode}`" for mode in MODES)
+
+
+class Key(NamedTuple):
+    """One row, for the documentation too."""
+
+    name: str
+    default: Any
+    meaning: str
+    parse: Callable[[Any], Any]  # raises ValueError, or ConfigError from a section inside
+    environment: str  # a variable that overrides it, or empty
+
+    @property
+    def shown_default(self) -> str:
+        """The default as documentation writes it."""
+        if self.default is None:
+            return "none"
+        return f"`{self.default.name if isinstance(self.default, Mode) else self.default}`"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the text names the place, the key and the value."""
+
+
+def _key(parse: Callable[[Any], Any], default: Any, meaning: str, environment: str = "") -> Any:
+    """A field of Config that is a row of the table."""
+    return dataclasses.field(
+        default=default, metadata={"parse": parse, "meaning": meaning, "environment": environment}
+    )
+
+
+def _collector(value: object) -> Collector | None:
+    """``tracing``: one collector, and how much it gets."""
+    if value is None:
+        return None
+    found = section(value, TRACING, "tracing.")
+    kinds = [kind for kind in ("otlp", "zipkin") if kind in found]
+    if len(kinds) != 1:
+        raise ValueError("must name one collector, otlp or zipkin")
+    endpoint, path = found[kinds[0]]
+    return Collector(kinds[0], endpoint, path or "/api/v2/spans", found.get("sampling", 100.0))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration, checked."""
+
+    socket: str = _key(
+        values.absolute_path,
+        DEFAULT_SOCKET,
+        "where shims register; a shim reads only the variable, from dockerd's environment",
+        SOCKET_VARIABLE,
+    )
+    api_address: Endpoint = _key(
+        values.socket_or_address,
+        Endpoint("127.0.0.1", 7776),
+        "where the registrar serves xDS and state; also `unix:/path`",
+        "SHIM_API_ADDR",
+    )
+    docker_host: str = _key(
+        values.docker_host,
+        "unix:///var/run/docker.sock",
+        "Docker's API; also `tcp://host:port`, without TLS",
+        "DOCKER_HOST",
+    )
+    default_mode: Mode = _key(values.mode, DEFAULT_MODE, f"{MODE_NAMES}, for containers without `ProxyMode`")
+    trusted_hops: int = _key(
+        values.number(0, 100, int), 0, "how many proxies in front are believed in `X-Forwarded-For`"
+    )
+    tracing: Collector | None = _key(
+        _collector,
+        None,
+        "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
+    )
+    envoy_admin: Endpoint = _key(
+        values.host_and_port,
+        Endpoint("127.0.0.1", 9901),
+        "Envoy's admin, for `bootstrap`, and where the registrar asks why Envoy refused a port",
+    )
+    envoy_user: str | int = _key(
+        values.user,
+        "auto",
+        "whose Envoys count, a user's name or number; `auto`: see [Security](security.md#whose-envoys-count)",
+    )
+    max_header_kb: int = _key(
+        values.number(8, 8192, int), MAX_HEADER_KB, "the largest head of a request or an answer, in kB"
+    )
+    envoy_heap_mb: int = _key(
+        values.number(128, 1 << 20, int),
+        HEAP_MB,
+        "what Envoy may have of memory before it turns work away, in MB",
+    )
+    log_level: str = _key(
+        values.choice("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning` or `error`"
+    )
+
+
+KEYS = {
+    field.name: Key(
+        field.name,
+        field.default,
+        field.metadata["meaning"],
+        field.metadata["parse"],
+        field.metadata["environment"],
+    )
+    for field in dataclasses.fields(Config)
+}
+
+# The keys of the section `tracing`.
+TRACING: Mapping[str, Callable[[Any], Any]] = {
+    "otlp": values.url(("grpc", "http"), OTLP_PORT),
+    "zipkin": values.url(("http",), ZIPKIN_PORT),
+    "sampling": values.number(0, 100),
+}
+
+
+def section(document: object, keys: Mapping[str, Callable[[Any], Any]], prefix: str = "") -> dict[str, Any]:
+    """The values of a mapping, each checked by its key's function.  Raises ConfigError.
+
+    ``prefix`` is what stands before its keys in messages, such as ``tracing.``.
+    """
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{prefix.rstrip('.') or 'the whole'}: must be a mapping, not {_shown(document)}")
+    found = {}
+    for key, value in document.items():
+        if key not in keys:
+            raise ConfigError(f"unknown key {prefix}{_key_shown(key)} (known: {', '.join(sorted(keys))})")
+        found[key] = checked(keys[key], value, f"{prefix}{key}")
+    return found
+
+
+def checked(parse: Callable[[Any], Any], value: object, key: str) -> Any:
+    """The value of this key.  Raises ConfigError."""
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {_shown(value)} {error}") from None
+
+
+def _key_shown(key: object) -> str:
+    return key[:80] if isinstance(key, str) and key.isprintable() else _shown(key)
+
+
+def _shown(value: object) -> str:
+    """A value on one line, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "(a number too long to be shown)"
+    return text[:120]

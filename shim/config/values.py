@@ -1,0 +1,136 @@
+"""What the values of configuration keys may be: each function takes YAML's value, and returns ours.
+
+All raise ValueError, with a text that goes on from "KEY: VALUE ".
+"""
+
+import os
+import re
+from collections.abc import Callable
+from ipaddress import IPv6Address
+from typing import Any
+from urllib.parse import urlsplit
+
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.modes import MODES, Mode
+
+
+def text_value(value: object) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be a text that is not empty")
+    return value
+
+
+def absolute_path(value: object) -> str:
+    """A path that a Unix socket can have."""
+    text = text_value(value)
+    # sun_path in sockaddr_un has 108 bytes, one of them for the end.
+    if not text.startswith("/") or len(os.fsencode(text)) > 107 or "\0" in text:
+        raise ValueError("must be an absolute path of at most 107 bytes")
+    return text
+
+
+def choice(*choices: str) -> Callable[[object], str]:
+    """One of these words."""
+
+    def parse(value: object) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of: {', '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def user(value: object) -> str | int:
+    """A user's name, which may be one that the host does not know yet, or number."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < (1 << 32) - 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?", value):
+        return value
+    raise ValueError("must be a user's name or number")
+
+
+def number(low: float, high: float, kind: type = float) -> Callable[[object], Any]:
+    """A number of this kind, ``low`` and ``high`` included."""
+
+    def parse(value: object) -> Any:
+        numeric = isinstance(value, int if kind is int else (int, float)) and not isinstance(value, bool)
+        if not numeric or not low <= value <= high:  # type: ignore[operator]
+            raise ValueError(f"must be a {'whole ' if kind is int else ''}number from {low:g} to {high:g}")
+        return kind(value)
+
+    return parse
+
+
+# Labels of at most 63 characters, as a resolver takes them; an IPv4 address is of the same form.
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,32}\.?")
+
+
+def _is_ip6(text: str) -> bool:
+    try:
+        return IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
+
+
+def host_and_port(value: object) -> Endpoint:
+    """``host:port`` or ``[v6]:port``."""
+    text = text_value(value)
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    good_host = _is_ip6(host) if bracketed else _HOST_NAME.fullmatch(host) is not None
+    good_port = port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536
+    if not (colon and good_host and good_port):
+        raise ValueError("must be HOST:PORT with a port from 1 to 65535 (an IPv6 host in brackets)")
+    return Endpoint(host, int(port))
+
+
+def socket_or_address(value: object) -> Endpoint:
+    """``unix:/path``, ``host:port`` or ``[v6]:port``."""
+    text = text_value(value)
+    if text.startswith("unix:"):
+        return Endpoint(path=absolute_path(text.removeprefix("unix:")))
+    return host_and_port(text)
+
+
+def docker_host(value: object) -> str:
+    """``unix:///path`` or ``tcp://host:port``, as in DOCKER_HOST."""
+    text = text_value(value)
+    scheme, _, rest = text.partition("://")
+    if scheme == "unix":
+        absolute_path(rest)
+    elif scheme in ("tcp", "http"):
+        host_and_port(rest.rstrip("/"))
+    else:
+        raise ValueError("must be unix:///path or tcp://host:port")
+    return text
+
+
+def url(schemes: tuple[str, ...], default_port: int) -> Callable[[object], tuple[Endpoint, str]]:
+    """A URL with one of these schemes: where it leads, and its path."""
+
+    def parse(value: object) -> tuple[Endpoint, str]:
+        text = text_value(value)
+        try:
+            parts = urlsplit(text)
+            port = parts.port or default_port
+        except ValueError as error:
+            raise ValueError(f"is not a URL: {error}") from None
+        name = parts.hostname or ""
+        good_host = _is_ip6(name) if ":" in name else _HOST_NAME.fullmatch(name) is not None
+        clean = (
+            good_host
+            and not (parts.query or parts.fragment or parts.username)
+            and not any(c.isspace() for c in text)
+        )
+        if parts.scheme not in schemes or not clean:
+            raise ValueError(f"must be a URL like {schemes[0]}://host:{default_port}")
+        return Endpoint(name, port), parts.path
+
+    return parse
+
+
+def mode(value: object) -> Mode:
+    """One of the modes, by its name."""
+    return MODES[choice(*MODES)(value)]

@@ -1,0 +1,134 @@
+"""Listeners: what Envoy does with the connections to one published TCP port.
+
+Pure.  Every function returns a new dict whose shape depends on its flags and options only, never on
+the text it is given: each text argument appears verbatim inside JSON strings, so that a caller may
+build a resource once from placeholders and make the others by replacing bytes (templates.py).
+
+Lean on purpose: each answer costs Envoy's main thread 0.1 s a megabyte, so a field is here only where
+Envoy's default breaks something, and limits for all are in the bootstrap's runtime.  Each field was
+seen to matter on Envoy 1.40 (tests/envoy).
+
+What a caller passes as ``name``, ``stat_prefix`` and ``cluster``: a listener's name is any non-empty text;
+``stat_prefix`` and cluster names are ``[A-Za-z0-9_-]`` only, since a dot breaks Prometheus labels.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from shim.core.envoy.json import EXTENSIONS, Json, keepalive, preserve_case, socket_address
+from shim.core.envoy.tracing import Collector, drop_empty_tracestate, request_id, tracing_config
+from shim.core.service import Service
+
+LISTENER_TYPE = "type.googleapis.com/envoy.config.listener.v3.Listener"
+
+# Upgrade types need naming one by one: Envoy has no wildcard and answers 403 to the others.
+UPGRADES = ("websocket", "tcp", "SPDY/3.1")
+
+# More than what any proxy or server in front of a backend waits for by default.
+REQUEST_HEADERS_TIMEOUT = "60s"
+
+
+class HttpOptions(NamedTuple):
+    """What the configuration says for HTTP; the same for every binding.
+
+    ``trusted_hops``: how many proxies in front of this host are believed about X-Forwarded-For.
+    """
+
+    tracing: Collector | None = None
+    trusted_hops: int = 0
+
+
+# (stat_prefix, cluster, service, options) -> a network filter.  ``service`` is from ``tracing.service_for``.
+NetworkFilter = Callable[[str, str, Service, HttpOptions], Json]
+
+
+def http_filter(stat_prefix: str, cluster: str, service: Service, options: HttpOptions) -> Json:
+    """HTTP by a connection manager, with traces."""
+    manager = _http_manager(stat_prefix, cluster, options)
+    if options.tracing is not None:
+        manager["tracing"] = tracing_config(service, options.tracing)
+    return {"name": "http", "typed_config": manager}
+
+
+def tcp_filter(stat_prefix: str, cluster: str, service: Service, options: HttpOptions) -> Json:
+    """Bytes, half-closes and resets pass as they come."""
+    proxy = {
+        "@type": EXTENSIONS + "filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": stat_prefix,
+        "cluster": cluster,
+        "idle_timeout": "0s",  # the default closes a silent connection after an hour
+    }
+    return {"name": "tcp", "typed_config": proxy}
+
+
+def listener(
+    name: str, ip: str, port: int, stat_prefix: str, network_filter: Json, *, freebind: bool = False
+) -> Json:
+    """A listener that does one thing with every connection.
+
+    ``freebind``: bind although the address is not on the host (yet); for specific addresses only.
+    """
+    made: Json = {
+        "@type": LISTENER_TYPE,
+        "name": name,
+        "address": socket_address(ip, port),
+        "stat_prefix": stat_prefix,  # else a metric is named after the address
+        "tcp_keepalive": keepalive(),
+        "filter_chains": [{"filters": [network_filter]}],
+    }
+    if freebind:
+        made["freebind"] = True
+    return made
+
+
+def _http_manager(stat_prefix: str, cluster: str, options: HttpOptions) -> Json:
+    manager = {
+        "@type": EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": stat_prefix,
+        "route_config": _routes(cluster),
+        "http_filters": [_router(options)],
+        # A silent stream, a slow upload and an idle keep-alive connection are all the backend's affair.
+        "stream_idle_timeout": "0s",
+        # But for the head of a request, from its first byte on: Envoy has to keep it until then.
+        "request_headers_timeout": REQUEST_HEADERS_TIMEOUT,
+        "common_http_protocol_options": {"idle_timeout": "0s"},
+        "http_protocol_options": {
+            "accept_http_10": True,  # else 426
+            "default_host_for_http_10": "localhost",  # else an HTTP/1.0 request without Host gets 400
+            "enable_trailers": True,
+            "header_key_format": preserve_case(formatter_type_on_envoy_headers="PROPER_CASE"),
+        },
+        "upgrade_configs": [{"upgrade_type": kind} for kind in UPGRADES],
+        "server_header_transformation": "PASS_THROUGH",
+        "use_remote_address": True,
+        "preserve_external_request_id": True,
+        "request_id_extension": request_id(options.tracing),
+        "proxy_100_continue": True,  # else Envoy answers 100 itself, and a refusal never reaches the client
+    }
+    if options.trusted_hops > 0:
+        manager["xff_num_trusted_hops"] = options.trusted_hops
+    return manager
+
+
+def _routes(cluster: str) -> Json:
+    return {
+        # The cluster may come after the listener, or go before it: 503 meanwhile, never a refused listener.
+        "validate_clusters": False,
+        # use_remote_address adds it beside X-Forwarded-For, and no backend asked for it.
+        "request_headers_to_remove": ["x-envoy-external-address"],
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}],
+            }
+        ],
+    }
+
+
+def _router(options: HttpOptions) -> Json:
+    """Adds no X-Envoy-Expected-Rq-Timeout-Ms to requests, no X-Envoy-Upstream-Service-Time to answers."""
+    router: Json = {"@type": EXTENSIONS + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
+    if options.tracing is not None and options.tracing.kind == "otlp":
+        router["upstream_http_filters"] = drop_empty_tracestate()
+    return {"name": "router", "typed_config": router}

@@ -1,0 +1,160 @@
+"""The tracing of an http listener: which spans, with what names and tags, and what the backend is told.
+
+Pure, and as resources.py: the shape follows the configuration only, texts appear verbatim.  Attribute names
+are OpenTelemetry's (semantic conventions: service, deployment, container), with Zipkin too.
+"""
+
+from typing import NamedTuple
+
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.json import EXTENSIONS, Json
+from shim.core.service import Service
+
+# In the bootstrap: Envoy refuses a Zipkin listener whose collector cluster it does not know yet.
+COLLECTOR_CLUSTER = "envoy_docker_shim_collector"
+
+
+class Collector(NamedTuple):
+    """Where spans go, and how many."""
+
+    kind: str  # "otlp" (gRPC) or "zipkin" (HTTP)
+    endpoint: Endpoint
+    path: str = "/api/v2/spans"  # Zipkin's
+    sampling: float = 100.0  # percent of the requests whose client has not decided
+
+
+def escape_format(text: str) -> str:
+    """``text`` as Envoy's format strings take it literally: ``%`` begins a command there."""
+    return text.replace("%", "%%")
+
+
+def service_for(service: Service, tracing: Collector | None) -> Service:
+    """``service`` with its texts as ``http_listener`` needs them under this tracing.
+
+    Zipkin's operation and tags are format strings, so there a ``%`` is doubled; OTLP's attributes are
+    literal, so there it is not.
+    """
+    if tracing is None or tracing.kind != "zipkin":
+        return service
+    return service._replace(
+        name=escape_format(service.name),
+        environment=escape_format(service.environment),
+        container=escape_format(service.container),
+        image=escape_format(service.image),
+    )
+
+
+def request_id(tracing: Collector | None) -> Json:
+    """Keeps a client's X-Request-Id as it is, and decides what the sampling rate is drawn from.
+
+    By default Envoy writes its sampling decision into the id's 15th character.  And it decides from the
+    id: one that is no UUID is then never sampled.  So where the sampler can be told the rate (OTLP) or
+    all is sampled, the id has no part in it.  Zipkin's tracer knows no rate: below 100 % the id decides.
+    """
+    config: Json = {
+        "@type": EXTENSIONS + "request_id.uuid.v3.UuidRequestIdConfig",
+        "pack_trace_reason": False,
+    }
+    if tracing is not None and (tracing.kind == "otlp" or tracing.sampling >= 100):
+        config["use_request_id_for_trace_sampling"] = False
+    return {"typed_config": config}
+
+
+def tracing_config(service: Service, tracing: Collector) -> Json:
+    """The connection manager's ``tracing``.  ``service`` is what ``service_for`` gave."""
+    return _otlp(service, tracing) if tracing.kind == "otlp" else _zipkin(service, tracing)
+
+
+def _otlp(service: Service, tracing: Collector) -> Json:
+    """Each listener is its own OpenTelemetry service; over gRPC, since all share one connection then."""
+    detector = {
+        "@type": EXTENSIONS
+        + "tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig",
+        "attributes": {
+            "deployment.environment.name": service.environment,
+            "container.name": service.container,
+            "container.image.name": service.image,
+        },
+    }
+    config: Json = {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+        "service_name": service.name,
+        # With the time limit, what waits for a collector that hangs does not pile up.
+        "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}, "timeout": "1s"},
+        "resource_detectors": [{"name": "static", "typed_config": detector}],
+    }
+    if tracing.sampling < 100:  # without a sampler all is sampled, but for a client that says it is not
+        config["sampler"] = _sampler(tracing.sampling)
+    provider = {"name": "envoy.tracers.opentelemetry", "typed_config": config}
+    return {"operation": "%REQ(:METHOD)%", "provider": provider}
+
+
+def _sampler(percent: float) -> Json:
+    """A client's decision if it made one, else by the trace id."""
+    package = EXTENSIONS + "tracers.opentelemetry.samplers.v3."
+    ratio = {
+        "@type": package + "TraceIdRatioBasedSamplerConfig",
+        "sampling_percentage": {"numerator": round(percent * 10_000), "denominator": "MILLION"},
+    }
+    parent = {
+        "@type": package + "ParentBasedSamplerConfig",
+        "wrapped_sampler": {"name": "ratio", "typed_config": ratio},
+    }
+    return {"name": "parent", "typed_config": parent}
+
+
+def _zipkin(service: Service, tracing: Collector) -> Json:
+    """Zipkin's service name is node.cluster for all listeners, so operation and tags say the service.
+
+    The tags are format strings, which may be empty (a literal may not): an empty one is left out.
+    """
+    tags = {
+        "service.name": service.name,
+        "deployment.environment.name": service.environment,
+        "container.name": service.container,
+        "container.image.name": service.image,
+    }
+    config = {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.ZipkinConfig",
+        "collector_cluster": COLLECTOR_CLUSTER,
+        "collector_endpoint": tracing.path,
+        "collector_hostname": str(tracing.endpoint),
+        "collector_endpoint_version": "HTTP_JSON",
+        "trace_id_128bit": True,  # a W3C trace id is that long
+        "shared_span_context": False,  # a span of our own below the client's, as W3C knows it
+        "trace_context_option": "USE_B3_WITH_W3C_PROPAGATION",
+    }
+    result = {
+        "operation": f"%REQ(:METHOD)% {service.name}",
+        "custom_tags": [{"tag": tag, "value": value} for tag, value in tags.items()],
+        "provider": {"name": "envoy.tracers.zipkin", "typed_config": config},
+    }
+    if tracing.sampling < 100:
+        result["random_sampling"] = {"value": tracing.sampling}
+    return result
+
+
+def drop_empty_tracestate() -> list[Json]:
+    """Upstream filters for OTLP, whose tracer always sets Tracestate: empty where the client sent none.
+
+    It does so after the route's header rules have run; only a filter of the upstream side comes later.  A
+    rule cannot ask for "empty", but adding an empty value adds nothing: so the value moves away and back.
+    """
+    aside = "x-shim-tracestate"
+    steps = [
+        _copy("tracestate", aside),
+        {"remove": "tracestate"},
+        _copy(aside, "tracestate"),
+        {"remove": aside},
+    ]
+    mutation = {
+        "@type": EXTENSIONS + "filters.http.header_mutation.v3.HeaderMutation",
+        "mutations": {"request_mutations": steps},
+    }
+    codec = {"@type": EXTENSIONS + "filters.http.upstream_codec.v3.UpstreamCodec"}
+    return [{"name": "tracestate", "typed_config": mutation}, {"name": "codec", "typed_config": codec}]
+
+
+def _copy(source: str, target: str) -> Json:
+    header = {"key": target, "value": f"%REQ({source})%"}
+    return {"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}

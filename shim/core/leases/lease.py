@@ -1,0 +1,75 @@
+"""One shim's claim on an address, and a container whose labels are not known yet."""
+
+from enum import Enum
+
+from shim.core.binding import Binding
+from shim.core.envoy.modes import Serving
+from shim.core.service import Service
+
+
+class Stage(Enum):
+    """How far a lease has got; see registry.py."""
+
+    PENDING = "pending"
+    STAGED = "staged"
+    LISTED = "listed"
+    RELEASING = "releasing"
+
+
+class Lease:
+    """One shim's claim.  ``order`` (the process's start, any unit) says which of two is newer."""
+
+    __slots__ = (
+        "binding",
+        "cluster",
+        "id",
+        "listener_sequence",
+        "order",
+        "orphan",
+        "pid",
+        "released",
+        "service",
+        "serving",
+        "since",
+        "stage",
+        "stage_at",
+    )
+
+    def __init__(self, id: int, pid: int, binding: Binding, order: float, now: float) -> None:
+        self.id = id
+        self.pid = pid
+        self.binding = binding
+        self.order = order
+        self.since = now
+        self.service: Service | None = None  # with ``serving``: once the labels are known
+        self.serving: Serving | None = None
+        self.cluster = ""
+        self.stage = Stage.PENDING
+        self.stage_at = now
+        self.listener_sequence = 0  # of the change that put the listener in, or took it out
+        self.released = False  # its own shim asked, not only a sibling
+        self.orphan = False  # its dockerd has died, and it serves on until there is one again
+
+    @property
+    def labelled(self) -> tuple[Service, Serving] | None:
+        """What its container's labels say, once they are known."""
+        return None if self.service is None or self.serving is None else (self.service, self.serving)
+
+    def enter(self, stage: Stage, now: float) -> None:
+        """``now``: seconds, on the registrar's clock."""
+        self.stage, self.stage_at = stage, now
+
+
+class Unlabelled:
+    """A container whose labels are not known: its leases without any, and when the last of them came.
+
+    A container with many ports takes a while to start, its shims coming one by one: what is waited for
+    is counted from the last.
+    """
+
+    __slots__ = ("asked", "leases", "since")
+
+    def __init__(self) -> None:
+        self.leases: set[int] = set()
+        self.since = 0.0
+        self.asked = 0  # how often Docker was asked about it since then

@@ -1,0 +1,16 @@
+"""Texts that others wrote, made fit to be shown, logged and named after."""
+
+# Longer names help nobody, and each is in every listener, span and metric.
+NAME_LIMIT = 96
+
+_ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+
+
+def printable(text: str, limit: int = NAME_LIMIT) -> str:
+    """``text`` as one line of printable characters, cut to ``limit``."""
+    return "".join(c if c.isprintable() else " " for c in text[: 4 * limit]).strip()[:limit].strip()
+
+
+def stat_name(text: str) -> str:
+    """``text`` with only [A-Za-z0-9_-]: a dot would break the labels of Envoy's Prometheus page."""
+    return "".join(c if c in _ALLOWED else "_" for c in printable(text))

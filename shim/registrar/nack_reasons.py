@@ -1,0 +1,138 @@
+"""Asks an Envoy's admin interface why it refused listeners: REST discovery itself does not say.
+
+Only of an Envoy that counts (see trust.py), and only where its own user listens: at the address that it says,
+or at the one of the configuration.  What it answers is no more believed than what any other program says.
+"""
+
+import ipaddress
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from shim.config.values import host_and_port
+from shim.core.discovery.sessions import Session
+from shim.core.endpoint import Endpoint
+from shim.core.text import printable
+from shim.host.peer_credentials import owner_of_listener
+from shim.registrar.page import read_page
+from shim.registrar.state import State
+
+log = logging.getLogger("envoy-docker-shim")
+
+DUMP_PATH = "/config_dump?resource=dynamic_listeners"
+# Names and reasons are all that is wanted: a thousand listeners are 0.1 MB then, and some megabytes without.
+MASK = "&mask=name,error_state.details"
+TIMEOUT = 4.0
+# What an answer may be long (bytes): for a start, for each listener that there is, and at most.
+SIZE_BASE, SIZE_EACH, SIZE_LIMIT = 1 << 20, 1 << 14, 16 << 20
+REASON_LIMIT = 300
+
+
+async def inspect_nacks(
+    sessions: "trio.MemoryReceiveChannel[Session]", state: State, default_admin: str
+) -> None:
+    """For each Envoy that comes through ``sessions``: put its reasons into ``session.rejected``."""
+    async for session in sessions:
+        listeners = state.registry.listeners
+        try:
+            with trio.fail_after(TIMEOUT):
+                admin = host_and_port(admin_of(session, default_admin))
+                found = await _reasons(admin, SIZE_BASE + SIZE_EACH * len(listeners))
+        except (OSError, ValueError, trio.TooSlowError) as error:
+            log.warning(
+                "Envoy %s refuses something; its admin at %s cannot say what: %s",
+                session.node,
+                session.admin or default_admin,
+                printable(str(error), REASON_LIMIT) or type(error).__name__,
+            )
+            continue
+        rejected = {name: reason for name, reason in found.items() if name in listeners}
+        for name, reason in rejected.items():
+            if session.rejected.get(name) != reason:
+                log.warning("Envoy %s refuses the listener %s: %s", session.node, name, reason)
+        session.rejected = rejected
+        state.touch()
+
+
+def admin_of(session: Session, default_admin: str) -> str:
+    """Where this Envoy's admin is: its own user listens there.  Raises ValueError."""
+    for admin in (session.admin, default_admin):
+        try:
+            url_of(admin)
+        except ValueError:
+            continue
+        if owner_of_listener(host_and_port(admin)) == session.user:
+            return admin
+    raise ValueError(f"user {session.user} has none there, nor at {default_admin}")
+
+
+async def _reasons(admin: Endpoint, limit: int) -> dict[str, str]:
+    found = await _ask(admin, DUMP_PATH + MASK, limit)
+    if rejections(found) or not _refuses(found):
+        return rejections(found)
+    # One that is named nowhere but in what was refused.
+    return rejections(await _ask(admin, DUMP_PATH, limit))
+
+
+async def _ask(admin: Endpoint, question: str, limit: int) -> Any:
+    body = await read_page(admin, question, min(limit, SIZE_LIMIT))
+    try:
+        return json.loads(body, object_hook=_kept)
+    except RecursionError:
+        raise ValueError("its answer is nested too deeply") from None
+
+
+def _kept(found: dict[str, Any]) -> dict[str, Any] | None:
+    """What is wanted of an object: all of it in memory is many times its text."""
+    wanted = {key: value for key, value in found.items() if key in _WANTED}
+    return wanted or (None if found else {})
+
+
+_WANTED = frozenset(("configs", "name", "error_state", "failed_configuration", "details"))
+
+
+def url_of(admin: str) -> str:
+    """The question's URL.  Raises ValueError."""
+    endpoint = host_and_port(admin)
+    # The address came in with an unauthenticated request: it leads nowhere but to this host.
+    if ipaddress.ip_address(endpoint.host).is_loopback:
+        return f"http://{endpoint}{DUMP_PATH}"
+    raise ValueError("an admin address is a loopback address and a port")
+
+
+def rejections(dump: Any) -> dict[str, str]:
+    """Listener name -> Envoy's reason, from a config dump of the dynamic listeners.
+
+    Raises ValueError where it is no such dump.
+    """
+    found = {}
+    for listener in _listeners(dump):
+        error = listener.get("error_state") if isinstance(listener, Mapping) else None
+        if not isinstance(error, Mapping):
+            continue
+        # A second copy of each failure has no name of its own.
+        failed = error.get("failed_configuration")
+        name = listener.get("name") or (failed.get("name") if isinstance(failed, Mapping) else None)
+        if name:
+            found[str(name)] = _short(str(error.get("details") or "no reason given"))
+    return found
+
+
+def _listeners(dump: Any) -> list[Any]:
+    configs = (dump.get("configs") or []) if isinstance(dump, Mapping) else None
+    if not isinstance(configs, list):
+        raise ValueError("not a config dump")
+    return configs
+
+
+def _refuses(dump: Any) -> bool:
+    return any(isinstance(listener, Mapping) and listener.get("error_state") for listener in _listeners(dump))
+
+
+def _short(details: str) -> str:
+    """Envoy may quote the whole listener in front of its reason, which then stands last."""
+    end = printable(details[-REASON_LIMIT:], REASON_LIMIT)
+    return end if len(details) <= REASON_LIMIT else "... " + end

@@ -1,0 +1,64 @@
+"""Gives leases their containers' labels, or does without where Docker does not tell them in time."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from itertools import islice
+
+from shim.core.binding import Binding
+from shim.core.docker.labels import describe
+from shim.core.envoy.modes import Mode, Serving
+from shim.core.leases.lease import Lease
+from shim.core.leases.registry import Registry
+from shim.core.service import Service, unnamed_service
+from shim.registrar.news import Request
+
+log = logging.getLogger("envoy-docker-shim")
+
+# Labels that Docker has not told by then (seconds) are taken to be none.
+LABEL_TIMEOUT = 10.0
+# How many bindings of a container the log names.
+SHOWN = 10
+
+
+class Naming:
+    """``wanted`` is made when Docker should be asked for the labels of a lease."""
+
+    def __init__(self, registry: Registry, default_mode: Mode, clock: Callable[[], float]) -> None:
+        self.wanted = Request()
+        self.default_mode = default_mode
+        self._registry = registry
+        self._now = clock
+
+    def label(self, leases: Iterable[tuple[Lease, Service, Serving]]) -> bool:
+        """What these leases' containers are; says whether any of that is news."""
+        news: dict[tuple[Service, Serving], list[Binding]] = {}
+        for lease, service, serving in leases:
+            if lease.labelled != (service, serving):
+                news.setdefault((service, serving), []).append(lease.binding)
+                self._registry.label(lease, service, serving, self._now())
+        for (service, serving), bindings in news.items():
+            if serving.problem:
+                log.warning("%s: %s", service.name, serving.problem)
+            more = f" and {len(bindings) - SHOWN} more" if len(bindings) > SHOWN else ""
+            log.info("%s: %s%s", describe(service, serving), ", ".join(map(str, bindings[:SHOWN])), more)
+        return bool(news)
+
+    def due(self) -> float:
+        """When the container that has waited longest goes without labels."""
+        waiting = islice(self._registry.unlabelled(), 1)
+        return min((container.since + LABEL_TIMEOUT for container in waiting), default=math.inf)
+
+    def look(self, now: float) -> None:
+        """Name those that Docker has not named in time."""
+        if now < self.due():
+            return
+        for container in list(self._registry.unlabelled()):
+            if now - container.since < LABEL_TIMEOUT:
+                break
+            leases = [self._registry.get(lease_id) for lease_id in sorted(container.leases)]
+            for lease in leases:
+                assert lease is not None
+                log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
+                unnamed = unnamed_service(lease.binding.backend)
+                self.label([(lease, unnamed, Serving(self.default_mode))])

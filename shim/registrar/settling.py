@@ -1,0 +1,38 @@
+"""When a registrar knows as much as its predecessor did, so that no Envoy loses a listener to a restart."""
+
+import math
+
+from shim.core.leases.registry import Registry
+
+# How long after the registrar's start (seconds) `resync` has to bring what the registrar may not look into.
+RESYNC_TIMEOUT = 5.0
+
+
+class Settling:
+    """``settled``: Envoys that have a configuration already may be answered."""
+
+    def __init__(self, registry: Registry, started_at: float) -> None:
+        self.settled = False
+        self._registry = registry
+        self._started_at = started_at
+        self._at = math.inf
+        self._unreadable = False
+
+    def wait_for_resync(self) -> None:
+        """Shims run that the registrar may not take up by itself."""
+        self._unreadable = True
+
+    def docker_told(self) -> None:
+        """What Docker knows is known, or there is nothing to ask it about."""
+        if self._at == math.inf:
+            self._at = self._started_at + (RESYNC_TIMEOUT if self._unreadable else 0.0)
+
+    def due(self) -> float:
+        """When the time for `resync` is over; infinity: not before Docker has told, or long ago."""
+        return math.inf if self.settled else self._at
+
+    def look(self, now: float) -> None:
+        """Settle, if it is time."""
+        if not self.settled and now >= self._at:
+            self.settled = True
+            self._registry.list_staged(now)

@@ -1,0 +1,146 @@
+"""The table of live shims: who is let in, how each is told from others, what each says and is told.
+
+A shim is known by its lease's pipe: its process id may be another's tomorrow, or cannot be seen from here.
+"""
+
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable
+
+from shim.core.binding import Binding
+from shim.core.leases.lease import Lease
+from shim.core.leases.registry import Registry
+from shim.host.procfs import PROBES, Probes
+from shim.registrar.control_pipes import ControlPipes
+from shim.registrar.docker_health import DockerHealth
+from shim.registrar.naming import Naming
+from shim.registrar.news import Request
+from shim.registrar.orphans import Orphans
+from shim.registrar.port_owner import PortOwner
+from shim.registrar.releases import Releases
+from shim.registrar.wakeups import WakeUps
+
+log = logging.getLogger("envoy-docker-shim")
+
+
+class LiveShims:
+    """``changed`` is called when something is due that may concern others.
+
+    ``missed`` is made when a shim was found that should have come by itself.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        naming: Naming,
+        docker: DockerHealth,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        probes: Probes = PROBES,
+    ) -> None:
+        self.missed = Request()
+        self._registry = registry
+        self._naming = naming
+        self._now = clock
+        self._changed = changed
+        self._probes = probes
+        self.control_pipes = ControlPipes(
+            self._released, self._signalled, self._ended, self._parked, self._changed
+        )
+        self.wakeups = WakeUps(self.control_pipes.say)
+        self.port_owner = PortOwner(registry, self.control_pipes.say)
+        self.releases = Releases(registry, self.control_pipes, clock)
+        self.orphans = Orphans(registry, docker, self.release, clock, probes.parent_of)
+        self._ids = itertools.count(1)
+        self._leases: dict[int, int] = {}  # inode of a lease's pipe -> lease
+        self._pipes: dict[int, int] = {}  # and back
+
+    def admit(self, pid: int, binding: Binding, lease_fd: int, wake_fd: int) -> int | None:
+        """A shim with its control pipes.  Returns the lease's id, or None if it is known already.
+
+        The descriptors are taken over either way.
+        """
+        pipe = os.fstat(lease_fd).st_ino
+        if pipe in self._leases:
+            os.close(lease_fd)
+            os.close(wake_fd)
+            return None
+        try:
+            parent, started = self._probes.origin_of(pid)
+            order = float(started)
+        except (OSError, ValueError, IndexError):
+            # Another pid namespace, or ended already: its pipe will tell.
+            parent, order = 0, math.inf
+        lease_id = next(self._ids)
+        self._leases[pipe] = lease_id
+        self._pipes[lease_id] = pipe
+        lease = Lease(lease_id, pid, binding, order, self._now())
+        self.orphans.add(lease, parent)
+        new = self._registry.add(lease)
+        self.control_pipes.add(lease_id, lease_fd, wake_fd)
+        self.port_owner.admitted(lease)
+        self.wakeups.begun(lease_id)
+        log.debug("lease %d: %s (process %d)", lease_id, binding, pid)
+        if inherited := self.orphans.inherited_service(binding, self._now()):
+            self._naming.label([(lease, *inherited)])
+            self._changed()
+        elif new:
+            # For the others of its container nothing is due any sooner.
+            self._changed()
+            self._naming.wanted.make()
+        return lease_id
+
+    def recover(self) -> tuple[int, int, bool]:
+        """Take up the shims that /proc shows: (newly admitted, could not be, any of these by permission)."""
+        admitted = failed = 0
+        forbidden = False
+        for shim in self._probes.find_shims():
+            try:
+                lease_id = self.admit(shim.pid, shim.binding, *self._probes.open_control_pipes(shim))
+            except OSError as error:
+                failed += 1
+                forbidden = forbidden or isinstance(error, PermissionError)
+                log.warning("cannot take up %s (process %d): %s", shim.binding, shim.pid, error)
+                continue
+            if lease_id is not None:
+                admitted += 1
+                self._parked(lease_id)  # perhaps when nobody looked
+        return admitted, failed, forbidden
+
+    def release(self, lease: Lease) -> None:
+        """Have a shim end that has not asked for it."""
+        self._registry.release_alone(lease, self._now())
+        self.releases.begin(lease, self._now())
+
+    # -- what shims say ----------------------------------------------------------------------------
+
+    def _released(self, lease_id: int) -> None:
+        lease = self._registry.get(lease_id)
+        if lease is None:
+            return
+        self._registry.release(lease, self._now())
+        # From when its container's first port was released: a hundred ports are not a hundred waits.
+        self.releases.begin(lease, lease.stage_at)
+
+    def _parked(self, lease_id: int) -> None:
+        lease = self._registry.get(lease_id)
+        if lease is not None and lease.binding.address.proto == "udp":
+            self.wakeups.begun(lease_id, lease.binding.address.port)
+
+    def _signalled(self, lease_id: int) -> None:
+        lease = self._registry.get(lease_id)
+        if lease is not None:
+            self.orphans.signalled(lease)
+            self.wakeups.begun(lease_id)
+
+    def _ended(self, lease_id: int) -> None:
+        lease = self._registry.get(lease_id)
+        if lease is None:
+            return
+        log.debug("lease %d ended: %s", lease_id, lease.binding)
+        del self._leases[self._pipes.pop(lease_id)]
+        self.orphans.ended(lease_id)
+        self.releases.ended(lease_id)
+        self._registry.end(lease, self._now())

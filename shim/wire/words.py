@@ -1,0 +1,79 @@
+"""Every word of the two protocols a shim speaks: with dockerd that started it, and with the registrar.
+
+With dockerd (moby, daemon/libnetwork/portmapper/proxy_linux.go): flags on the command line (shim.wire.flags),
+one report on descriptor 3, and from Engine 28 on the bound socket on descriptor 4.
+
+With the registrar, twice:
+
+* **Registration**, over a Unix socket, once: a line of words separated by NUL, with the registrar's ends of
+  two pipes as SCM_RIGHTS.  The shim does not wait for the answer; ``resync`` does.
+* **Control pipes**, for the shim's life, a line a word.  ``lease``: the shim holds the only write end, so end
+  of file tells the registrar that the shim has ended, however it went; a write that fails tells the shim that
+  no registrar is there.  ``wake``: the shim holds both ends and waits in ``read``; the registrar writes.  A
+  registrar that comes later (a restart) opens its ends through /proc/PID/fd.
+
+This file is on the start-up path: it is copied into the head of the shipped file (shim.artifact.assemble),
+and its names must be unlike those of the other files there.
+"""
+
+NAME = "envoy-docker-shim"
+# How a shim's shell begins, and the role that a relaying shim's command line names: by these and its flags
+# a shim is recognised in /proc (shim.host.procfs).
+MARK = "# envoy-docker-shim, parked"
+RELAY_ROLE = "relay"
+
+# -- a shim's descriptors -----------------------------------------------------------------------------------
+
+REPORT_FD = 3  # to dockerd: REPORT_OK, or REPORT_FAILED and a text that `docker run` shows
+LISTEN_FD = 4  # from dockerd, with -use-listen-fd: the bound socket
+LEASE_FD = 6
+WAKE_FD = 7
+PORT_FD = 8  # the published port itself
+
+REPORT_OK = "0\n"
+REPORT_FAILED = "1\n"
+
+# -- control pipes: what a shim says ------------------------------------------------------------------------
+
+RELEASE = "release"  # told to end by dockerd: it waits for EXIT, so that its port is off Envoy by then
+ORPHAN = "orphan"  # it was sent SIGTERM, as the kernel does when dockerd has died
+PARKED = "parked"  # a UDP shim sleeps from here on, and may have missed a datagram while it lay down
+PARKING = "parking"  # a relay is about to park: only to learn whether a registrar reads at all
+
+# -- control pipes: what a shim is told ---------------------------------------------------------------------
+
+EXIT = "exit"  # end now
+RELAY = "relay"  # a datagram is waiting
+NUDGE = ""  # nothing, to make it look up
+OWNER = "owner"  # and a user id, behind a space: whose sockets may share the port from now on
+OVER = "over"  # not from the registrar: the shim's own timer has waited RELEASE_WAIT
+
+# How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
+RELEASE_WAIT = 2
+
+# -- registration: what the registrar is told ----------------------------------------------------------------
+
+DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
+SOCKET_VARIABLE = "SHIM_SOCKET"  # in the environment: another path
+
+# A symbolic link beside that socket; its target is Envoy's user id, or what is no number while the registrar
+# does not know it.
+OWNER_SUFFIX = ".owner"
+
+REGISTER = "register"  # and the shim's flags, with its pipes
+ADOPT = "adopt"  # and a process id and its flags, with its pipes: from `resync`, for another process
+CLAIM = "claim"  # and flags: "my port cannot be bound; who has it?"
+
+# -- registration: what the registrar answers ---------------------------------------------------------------
+
+OK = "ok"  # registered
+KNOWN = "known"  # was registered already
+REFUSED = "refused"  # and a reason
+HELD = "held"  # another container's shim has the port
+TAKEN = "taken"  # no Envoy of ours has it: who listens there is a stranger
+FREE = "free"  # an Envoy had it, and is off
+
+# How long a shim waits for an Envoy that is letting go of its port (seconds).
+PORT_TIMEOUT = 3.0
+# How long it waits for the registrar to take its registration (seconds).
+REGISTRATION_TIMEOUT = 1.0

@@ -1,0 +1,235 @@
+"""The configuration file and the environment: every key, and every wrong shape told in one line."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shim.config.keys import KEYS, Config, ConfigError
+from shim.config.load import load
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.modes import MODES
+from shim.core.envoy.tracing import Collector
+from shim.wire.words import DEFAULT_SOCKET
+
+DEFAULTS = Config(
+    DEFAULT_SOCKET,
+    Endpoint("127.0.0.1", 7776),
+    "unix:///var/run/docker.sock",
+    MODES["http"],
+    0,
+    None,
+    Endpoint("127.0.0.1", 9901),
+    "auto",
+    256,
+    4096,
+    "info",
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("config") / "shim.yaml"
+
+
+def read(file: Path, text: str, **environ: str) -> Config:
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return load(str(file), environ)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "---", "{}", "null", "\ufeff"])
+def test_an_empty_file_means_the_defaults(file: Path, text: str) -> None:
+    assert read(file, text) == DEFAULTS == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("socket: /tmp/s", "socket", "/tmp/s"),
+        (f"socket: /{'s' * 106}", "socket", f"/{'s' * 106}"),
+        ("api_address: 0.0.0.0:80", "api_address", Endpoint("0.0.0.0", 80)),
+        ("api_address: '[::1]:65535'", "api_address", Endpoint("::1", 65535)),
+        ("api_address: localhost:1", "api_address", Endpoint("localhost", 1)),
+        ("api_address: unix:/run/api", "api_address", Endpoint(path="/run/api")),
+        ("docker_host: unix:///d", "docker_host", "unix:///d"),
+        ("docker_host: tcp://d:2375", "docker_host", "tcp://d:2375"),
+        ("docker_host: http://d:2375/", "docker_host", "http://d:2375/"),
+        ("default_mode: tcp", "default_mode", MODES["tcp"]),
+        ("trusted_hops: 3", "trusted_hops", 3),
+        ("tracing:", "tracing", None),
+        ("log_level: debug", "log_level", "debug"),
+        ("envoy_admin: 127.0.0.2:9902", "envoy_admin", Endpoint("127.0.0.2", 9902)),
+        ("envoy_user: www-data", "envoy_user", "www-data"),
+        ("envoy_user: 101", "envoy_user", 101),
+        ("max_header_kb: 8192", "max_header_kb", 8192),
+        ("envoy_heap_mb: 128", "envoy_heap_mb", 128),
+        (
+            "tracing: {otlp: 'grpc://c'}",
+            "tracing",
+            Collector("otlp", Endpoint("c", 4317), "/api/v2/spans", 100.0),
+        ),
+        (
+            "tracing: {zipkin: 'http://[fd00::1]:1/x', sampling: 0.5}",
+            "tracing",
+            Collector("zipkin", Endpoint("fd00::1", 1), "/x", 0.5),
+        ),
+    ],
+)
+def test_each_key_sets_its_own_and_nothing_else(file: Path, text: str, key: str, value: Any) -> None:
+    assert read(file, text) == dataclasses.replace(Config(), **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "key", "meant"),
+    [
+        ("SHIM_SOCKET", "/e", "socket", "/e"),
+        ("SHIM_API_ADDR", "unix:/e", "api_address", Endpoint(path="/e")),
+        ("DOCKER_HOST", "tcp://e:1", "docker_host", "tcp://e:1"),
+    ],
+)
+def test_the_environment_wins_unless_it_is_empty(
+    file: Path, variable: str, value: str, key: str, meant: Any
+) -> None:
+    text = "{socket: /f, api_address: 'f:1', docker_host: 'unix:///f'}"
+    plain = read(file, text)
+    assert read(file, text, **{variable: ""}) == plain
+    assert read(file, text, **{variable: value}) == dataclasses.replace(plain, **{key: meant})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SHIM_SOCKET", "e"),
+        ("SHIM_API_ADDR", "e"),
+        ("DOCKER_HOST", "ssh://e"),
+        ("SHIM_SOCKET", "/\udcff" * 60),
+    ],
+)
+def test_a_wrong_variable_is_named_as_such(file: Path, variable: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(file, "", **{variable: value})
+    assert str(caught.value).startswith(f"environment: {variable}: {value!r:.30}")
+
+
+def test_the_default_file_may_be_absent_and_a_named_one_may_not(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
+        load(missing, {})
+
+
+def wrong(key: str, *values: str) -> list[tuple[str, str]]:
+    return [(f"{key}: {value}", key) for value in values]
+
+
+BIG = "0x" + "f" * 5000  # Python writes no decimal number this long
+WRONG = [
+    *[(text, "whole") for text in ("7", "text", "[]", "[socket]", "true", "1.5", "'x'", "2020-01-01", BIG)],
+    *[(text, "unknown key") for text in ("sockett: /x", "7: x", "null: x", "'': x", "{socket: /x, y: z}")],
+    *[(text, "unknown key") for text in ('"a\\nb": 1', f"? {BIG}\n: 1", "? !!binary YQ==\n: 1", "1.0: {}")],
+    *wrong("socket", "", "''", "x", "7", "[]", "{}", "/" + "x" * 107, "/" + "é" * 60, '"/\\0"', "true", BIG),
+    *wrong("api_address", "x", "'x:'", "':80'", "'x:0'", "'x:65536'", "'x: 80'", "80", "'::1:80'", "'[x:80'"),
+    *wrong("api_address", "unix:", "unix:x", "'x:٨٠'", "'a@b:80'", "'a/b:80'", "'x..y:80'", '"x\\0:80"'),
+    *wrong("api_address", f"{'x' * 64}:80"),
+    *wrong("docker_host", "x", "unix://x", "tcp://x", "ssh://x:22", "'unix://'", "npipe:////./x", "7"),
+    *wrong("default_mode", "udp", "HTTP", "7", "[http]", "true", "{http: tcp}"),
+    *wrong("trusted_hops", "-1", "101", "1.5", "'1'", "true", ".nan", ".inf", "[1]", BIG),
+    *wrong("tracing", "7", "[]", "{}", "{sampling: 1}", "{otlp: 'grpc://a', zipkin: 'http://b'}"),
+    *[
+        (f"tracing: {{otlp: {url}}}", "tracing.otlp")
+        for url in ("7", "x", "'https://x'", "'grpc://'", "'grpc://x:y'")
+    ],
+    *[
+        (f"tracing: {{otlp: {url}}}", "tracing.otlp")
+        for url in ("'grpc://[x'", "'grpc://x:99999'", "'grpc://a@b'")
+    ],
+    *[
+        (f"tracing: {{zipkin: {url}}}", "tracing.zipkin")
+        for url in ("'grpc://x'", "'http://x/?q'", "'http://x y'")
+    ],
+    *[
+        (f"tracing: {{otlp: 'grpc://a', sampling: {n}}}", "tracing.sampling")
+        for n in ("-1", "101", "x", ".nan", BIG)
+    ],
+    ("tracing: {jaeger: x}", "tracing.jaeger"),
+    *wrong("envoy_admin", "x", "unix:/x", "7"),
+    *wrong("envoy_user", "", "''", "-1", "a b", "-x", "[envoy]", "true", "1.5", "4294967295", BIG),
+    *wrong("max_header_kb", "7", "8193", "'256'", "true", "1.5", BIG),
+    *wrong("envoy_heap_mb", "127", "x", ".inf"),
+    *wrong("log_level", "trace", "INFO", "10"),
+    *[
+        (text, "YAML")
+        for text in ("{", "a: b: c", "\tx: 1", "- [", "'", "&a *b", "a: *b", "%", "\0", "a: b\nc", "@x")
+    ],
+    *[(text, "YAML") for text in ("? [a]\n: 1", "x: !!python/object:os.system y", "[" * 400, "--- 1\n--- 2")],
+    *[
+        (text, "YAML")
+        for text in ("x: !!int ''", "x: !!bool y", "x: !!timestamp y", "x: !!float ''", "x: !!int y")
+    ],
+    *[(text, "YAML") for text in ("x: 2020-13-45", "x: " + "1:" * 300 + "1.0", "x: !!binary é", "{<<: 7}")],
+    ("\udcff", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), WRONG, ids=[text[:30].encode("unicode_escape").decode() for text, _ in WRONG]
+)
+def test_a_wrong_shape_is_told_in_one_line_with_file_key_and_value(file: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(file, text)
+    complaint = str(caught.value)
+    assert complaint.startswith(f"{file}: ") and named in complaint
+    assert len(complaint.splitlines()) == 1 and len(complaint) < 600
+    assert complaint.isprintable()
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(str(tmp_path), {})
+
+
+NAMES = st.sampled_from([*KEYS, "otlp", "zipkin", "sampling"]) | st.text()
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def check(file: Path, text: str) -> None:
+    try:
+        read(file, text)
+    except ConfigError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=3) | VALUES)
+def test_any_document_is_a_configuration_or_a_config_error(file: Path, document: object) -> None:
+    check(file, yaml.safe_dump(document))
+
+
+TAGS = (
+    "!!int",
+    "!!float",
+    "!!bool",
+    "!!timestamp",
+    "!!binary",
+    "!!set",
+    "!!omap",
+    "!!pairs",
+    "!!null",
+    "!!seq",
+)
+
+
+@given(
+    st.text() | st.lists(st.sampled_from([*TAGS, *"&*a: \n-?{}[]|>'\"#%,1.", "<<", "socket"])).map("".join)
+)
+@example("&a {socket: *a}")
+@example("tracing: &a {tracing: *a}")
+@example("&a {<<: *a}")
+def test_any_text_is_a_configuration_or_a_config_error(file: Path, text: str) -> None:
+    check(file, text.encode("utf-8", "replace").decode())

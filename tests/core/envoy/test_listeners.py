@@ -1,0 +1,187 @@
+"""Listeners, clusters and tracing, without an Envoy; tests/envoy shows that Envoy does as told."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.tracing import Collector, escape_format, service_for
+from shim.core.envoy.upstreams import ENDPOINTS_TYPE, Upstream, cluster, cluster_load_assignment
+from shim.core.service import Service
+from tests.builders import http_listener, tcp_listener
+
+OTLP = Collector("otlp", Endpoint("c", 4317))
+ZIPKIN = Collector("zipkin", Endpoint("zipkin.test", 9411))
+OPTIONS = [
+    HttpOptions(),
+    HttpOptions(trusted_hops=2),
+    HttpOptions(OTLP),
+    HttpOptions(OTLP._replace(sampling=12.5)),
+    HttpOptions(ZIPKIN),
+    HttpOptions(ZIPKIN._replace(sampling=0.0)),
+]
+PLACEHOLDERS = {
+    "name": "@NAME@",
+    "ip": "@IP@",
+    "stat_prefix": "@STAT@",
+    "cluster": "@CLUSTER@",
+    "service": Service("@SERVICE@", "@ENV@", "@CONTAINER@", "@IMAGE@", "@ID@"),
+}
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every string that is a value somewhere in it."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def manager(listener: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def http(options: HttpOptions = HttpOptions(), **changes: Any) -> dict[str, Any]:  # noqa: B008 (immutable)
+    return http_listener(**{"port": 80, "options": options, **PLACEHOLDERS, **changes})
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_an_http_listener_made_from_placeholders_becomes_any_other_by_replacing_bytes(
+    options: HttpOptions,
+) -> None:
+    real = Service('we"b', "", "web-1", "a/b:c@sha256:0")
+    wanted = http_listener("tcp/[::]:80", "::", 80, "we_b-80", "we_b-80", real, options)
+    made = json.dumps(http(options))
+    texts = {"@NAME@": "tcp/[::]:80", "@IP@": "::", "@STAT@": "we_b-80", "@CLUSTER@": "we_b-80"}
+    texts |= {"@SERVICE@": real.name, "@ENV@": "", "@CONTAINER@": real.container, "@IMAGE@": real.image}
+    for placeholder, text in texts.items():
+        made = made.replace(placeholder, json.dumps(text)[1:-1])
+    assert made == json.dumps(wanted)
+
+
+def test_a_tcp_listener_and_a_cluster_made_from_placeholders_become_any_other() -> None:
+    made = json.dumps([tcp_listener("@N@", "@I@", 1, "@S@", "@C@"), cluster("@N@", "@I@", 1, Upstream.HTTP)])
+    for placeholder, text in {"@N@": "n", "@I@": "::1", "@S@": "s", "@C@": "c"}.items():
+        made = made.replace(placeholder, text)
+    assert json.loads(made) == [tcp_listener("n", "::1", 1, "s", "c"), cluster("n", "::1", 1, Upstream.HTTP)]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@given(name=st.text(min_size=1), environment=st.text(), container=st.text(), image=st.text())
+def test_any_texts_make_json_and_appear_verbatim(
+    options: HttpOptions, name: str, environment: str, container: str, image: str
+) -> None:
+    listener = http(options, service=Service(name, environment, container, image))
+    assert json.loads(json.dumps(listener)) == listener
+    if options.tracing is not None:
+        found = list(strings(manager(listener)["tracing"]))
+        for text in (name, environment, container, image):
+            assert text in found
+
+
+@given(text=st.text(alphabet="%REQ(:METHOD)ab"))
+def test_escaped_text_holds_no_format_command(text: str) -> None:
+    escaped = escape_format(text)
+    assert "%" not in escaped.replace("%%", "")
+    assert escaped.replace("%%", "%") == text
+
+
+def test_only_zipkins_format_strings_need_escaping() -> None:
+    service = Service("a%b", "%", "c%", "d%e")
+    assert service_for(service, None) is service
+    assert service_for(service, OTLP) is service
+    assert service_for(service, ZIPKIN) == Service("a%%b", "%%", "c%%", "d%%e")
+
+
+def test_the_id_is_told_to_nobody() -> None:
+    for options in OPTIONS:
+        text = json.dumps(http(options))
+        assert "@ID@" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"), [(HttpOptions(), None), (HttpOptions(trusted_hops=1), 1)], ids=["none", "one"]
+)
+def test_trusted_hops_are_said_only_when_there_are_any(options: HttpOptions, wanted: int | None) -> None:
+    assert manager(http(options)).get("xff_num_trusted_hops") == wanted
+
+
+@pytest.mark.parametrize(
+    ("tracing", "from_request_id"),
+    [
+        (None, True),
+        (OTLP, False),
+        (OTLP._replace(sampling=1.0), False),
+        (ZIPKIN, False),
+        (ZIPKIN._replace(sampling=1.0), True),
+    ],
+)
+def test_only_zipkin_below_all_draws_its_sample_from_the_request_id(
+    tracing: Collector | None, from_request_id: bool
+) -> None:
+    extension = manager(http(HttpOptions(tracing)))["request_id_extension"]["typed_config"]
+    assert extension["pack_trace_reason"] is False
+    assert extension.get("use_request_id_for_trace_sampling", True) is from_request_id
+
+
+@pytest.mark.parametrize("percent", [0.0, 0.01, 12.5, 99.99])
+def test_a_sampling_rate_below_all_is_said_exactly(percent: float) -> None:
+    otlp = manager(http(HttpOptions(OTLP._replace(sampling=percent))))["tracing"]
+    parent = otlp["provider"]["typed_config"]["sampler"]["typed_config"]
+    ratio = parent["wrapped_sampler"]["typed_config"]["sampling_percentage"]
+    assert ratio["denominator"] == "MILLION"
+    assert ratio["numerator"] / 10_000 == percent
+    zipkin = manager(http(HttpOptions(ZIPKIN._replace(sampling=percent))))["tracing"]
+    assert zipkin["random_sampling"] == {"value": percent}
+
+
+def test_at_all_there_is_no_sampler_to_say() -> None:
+    assert "sampler" not in manager(http(HttpOptions(OTLP)))["tracing"]["provider"]["typed_config"]
+    assert "random_sampling" not in manager(http(HttpOptions(ZIPKIN)))["tracing"]
+
+
+def test_freebind_is_the_callers_choice() -> None:
+    assert "freebind" not in http()
+    assert "freebind" not in tcp_listener("n", "i", 1, "s", "c")
+    assert http(freebind=True)["freebind"] is True
+    assert tcp_listener("n", "i", 1, "s", "c", freebind=True)["freebind"] is True
+
+
+def test_an_endpoint_answer_says_what_the_cluster_has_inline() -> None:
+    answer = cluster_load_assignment("web", "172.17.0.2", 80)
+    assert answer.pop("@type") == ENDPOINTS_TYPE
+    assert cluster("web", "172.17.0.2", 80, Upstream.TCP)["load_assignment"] == answer
+
+
+def test_no_two_resources_share_a_part_that_one_could_change_for_both() -> None:
+    first, second = http(HttpOptions(OTLP)), http(HttpOptions(OTLP))
+    first["tcp_keepalive"]["keepalive_time"] = 1
+    manager(first)["upgrade_configs"].clear()
+    assert second == http(HttpOptions(OTLP))
+
+
+@pytest.mark.parametrize(
+    ("limit", "resource"),
+    [
+        (1750, http()),
+        (3000, http(HttpOptions(OTLP))),
+        (2450, http(HttpOptions(ZIPKIN))),
+        (500, tcp_listener("tcp/0.0.0.0:18080", "0.0.0.0", 18080, "web-prod-80", "web-prod-80")),
+        (1200, cluster("web-prod-8080", "172.17.0.2", 80, Upstream.HTTP)),
+        (520, cluster("web-prod-8080", "172.17.0.2", 80, Upstream.TCP)),
+    ],
+    ids=["http", "otlp", "zipkin", "tcp", "http cluster", "tcp cluster"],
+)
+def test_a_resource_stays_small(limit: int, resource: dict[str, Any]) -> None:
+    """Each LDS answer holds every listener, and costs Envoy's main thread 0.1 s a megabyte."""
+    assert len(json.dumps(resource, separators=(",", ":"))) <= limit

@@ -1,0 +1,104 @@
+"""The templates' bytes are those of the dicts that they stand for, whatever the texts."""
+
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shim.core.binding import Address, Backend, Binding
+from shim.core.endpoint import Endpoint
+from shim.core.envoy.listeners import HttpOptions
+from shim.core.envoy.modes import MODES, Serving
+from shim.core.envoy.templates import Template, Templates
+from shim.core.envoy.tracing import Collector
+from shim.core.envoy.upstreams import Upstream, cluster
+from shim.core.service import Service
+from tests.builders import http_listener, make_binding, make_service, tcp_listener
+
+OPTIONS = [
+    HttpOptions(),
+    HttpOptions(None, 2),
+    HttpOptions(Collector("otlp", Endpoint("c", 4317), "", 12.5)),
+    HttpOptions(Collector("zipkin", Endpoint("zipkin", 9411), "/api/v2/spans", 100.0)),
+]
+IDS = ["none", "hops", "otlp", "zipkin"]
+TEXTS = st.text(st.characters())
+SERVICES = st.builds(Service, TEXTS, TEXTS, TEXTS, TEXTS)
+SERVINGS = st.sampled_from(list(MODES.values())).map(Serving)
+HTTP, TCP = Serving(MODES["http"]), Serving(MODES["tcp"])
+BINDINGS = st.builds(
+    Binding,
+    st.builds(
+        Address,
+        st.just("tcp"),
+        st.sampled_from(["0.0.0.0", "::", "127.0.0.1", "fd00::1"]),
+        st.integers(1, 65535),
+    ),
+    st.builds(Backend, st.ip_addresses().map(str), st.integers(1, 65535)),
+)
+
+
+def dumped(resource: object) -> bytes:
+    return json.dumps(resource, separators=(",", ":")).encode()
+
+
+def doubled(service: Service) -> Service:
+    """Zipkin's operation and tags are format strings, in which a % is written twice."""
+    return Service(*(text.replace("%", "%%") for text in service))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=IDS)
+@given(binding=BINDINGS, name=TEXTS, service=SERVICES, serving=SERVINGS)
+@example(make_binding(), "web", make_service('@@port@@ "@@name@@" %REQ(X)% \\ \n @@', "100%"), HTTP)
+@example(make_binding(port=1000), "1000000007", make_service("1000000007"), HTTP)
+def test_a_listener_is_the_dict_that_it_stands_for(
+    options: HttpOptions, binding: Binding, name: str, service: Service, serving: Serving
+) -> None:
+    address = binding.address
+    place = (str(address), address.ip, address.port, name, name)
+    free = address.ip not in ("0.0.0.0", "::")
+    if serving == TCP:
+        wanted = tcp_listener(*place, freebind=free)
+    else:
+        zipkin = options.tracing is not None and options.tracing.kind == "zipkin"
+        shown = doubled(service) if zipkin else service
+        wanted = http_listener(*place, shown, options, freebind=free)
+    made = b"".join(Templates(options).listener(binding, name, service, serving))
+    assert made == dumped(wanted)
+    assert json.loads(made)["address"]["socket_address"]["port_value"] == address.port
+
+
+@given(st.text(st.characters()), BINDINGS, st.sampled_from(Upstream))
+def test_a_cluster_is_the_dict_that_it_stands_for(name: str, binding: Binding, upstream: Upstream) -> None:
+    backend = binding.backend
+    made = b"".join(Templates(HttpOptions()).cluster(name, backend, upstream))
+    assert made == dumped(cluster(name, backend.ip, backend.port, upstream))
+
+
+@pytest.mark.parametrize(
+    ("resource", "filled"),
+    [
+        ("@@a@@", '"1"'),
+        (["@@a@@", "x@@b@@y"], '["1","x\\"y"]'),
+        ({"k": "@@b@@@@a@@"}, '{"k":"\\"1"}'),
+        ({"p": 1_000_000_007, "q": "@@a@@"}, '{"p":80,"q":"1"}'),
+        ({}, "{}"),
+    ],
+)
+def test_holes_are_filled_wherever_they_are(resource: object, filled: str) -> None:
+    assert b"".join(Template(resource).fill(a="1", b='"', port=80)).decode() == filled
+
+
+def test_a_hole_without_a_value_is_a_mistake_of_ours() -> None:
+    with pytest.raises(KeyError):
+        Template("@@a@@").fill(b="1")
+
+
+def test_what_all_have_in_common_is_kept_once() -> None:
+    templates = Templates(HttpOptions())
+    one = templates.listener(make_binding(port=1), "a", make_service("a"), HTTP)
+    other = templates.listener(make_binding(port=2), "b", make_service("b"), HTTP)
+    own = [piece for piece, its in zip(one, other, strict=True) if piece is not its]
+    assert sum(map(len, one)) > 1000
+    assert sum(map(len, own)) < 100

@@ -1,0 +1,1 @@
+"""What breaks, dies, stands still or floods while a real dockerd, registrar and Envoy run."""

@@ -1,0 +1,68 @@
+"""The tables of docs/reference.md are the code's."""
+
+import re
+
+import pytest
+
+from shim.__main__ import ROLES, main
+from shim.config.keys import KEYS
+from shim.config.load import load
+from shim.core.docker.labels import LABELS
+from tests.examples.documents import EXAMPLES, first_cells, table_rows, tables
+
+PAGE = "docs/reference.md"
+
+
+def test_the_table_of_keys_is_the_codes() -> None:
+    assert table_rows(PAGE, "Configuration") == [
+        [f"`{key.name}`", key.shown_default, f"`{key.environment}`" if key.environment else "", key.meaning]
+        for key in KEYS.values()
+    ]
+
+
+def test_the_variables_override_the_file() -> None:
+    overridden = {row[2].strip("`"): row[0].strip("`") for row in table_rows(PAGE, "Configuration") if row[2]}
+    values = {
+        "SHIM_SOCKET": "/run/x.sock",
+        "SHIM_API_ADDR": "127.0.0.1:1",
+        "DOCKER_HOST": "tcp://docker.test:2375",
+    }
+    assert set(overridden) == set(values)
+    loaded = load(str(EXAMPLES / "envoy-docker-shim.yaml"), values)
+    assert {variable: str(getattr(loaded, key)) for variable, key in overridden.items()} == values
+
+
+def test_the_table_of_labels_is_the_codes() -> None:
+    assert table_rows(PAGE, "Labels") == [
+        [f"`{label.name}`", label.meaning, label.default] for label in LABELS
+    ]
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    # A relay is only ever what a UDP shim turns into.
+    assert set(first_cells(PAGE, "Commands")) >= {*ROLES, "version"} - {"relay"}
+    assert [row[0].strip("`") for row in table_rows(PAGE, "Commands")][-1] == "version"
+
+
+def _options(text: str) -> set[str]:
+    return set(re.findall(r"--[a-z-]+", text)) - {"--help"}
+
+
+@pytest.mark.parametrize("row", table_rows(PAGE, "Commands"), ids=lambda row: row[0].strip("`"))
+def test_a_commands_options_are_those_of_its_help(
+    row: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = row[0].strip("`")
+    monkeypatch.setattr("sys.argv", ["envoy-docker-shim", command, "--help"])
+    if command in ROLES:
+        with pytest.raises(SystemExit):
+            main()
+        assert _options(row[1]) == _options(capsys.readouterr().out)
+    else:
+        assert main() == 0 and not row[1]
+
+
+def test_every_option_is_explained() -> None:
+    commands, options = tables(PAGE, "Commands")
+    used = {option for row in commands for option in _options(row[1])}
+    assert {option for row in options for option in _options(row[0])} == used

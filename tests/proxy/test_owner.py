@@ -1,0 +1,132 @@
+"""Whose sockets may be bound beside a shim's, as the built file leaves it: whose the registrar says."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from shim.wire.words import OWNER_SUFFIX
+from tests.conftest import cannot
+from tests.harness.clients import Address
+from tests.harness.proxy import bound_socket, flags, free_port, refusal, start_proxy
+from tests.harness.registrar import SHIV_ROOT
+
+NOWHERE = ("127.0.0.1", 9)
+ENVOY, NOBODY, ROOT = 101, 65534, 0
+EACH = pytest.mark.parametrize("passed", [True, False], ids=["fd 4", "bind"])
+LOOPBACKS = pytest.mark.parametrize("ip", ["127.0.0.1", "::1"])
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """... of a host whose registrar takes registrations."""
+    if os.geteuid():
+        cannot("not root")
+    path = tmp_path / "registrar.sock"
+    with socket.socket(socket.AF_UNIX) as registrar:
+        registrar.bind(str(path))
+        registrar.listen()
+        yield {**os.environ, "SHIM_SOCKET": str(path), "SHIV_ROOT": str(SHIV_ROOT)}
+
+
+def say_owner(env: dict[str, str], text: str) -> None:
+    os.symlink(text, env["SHIM_SOCKET"] + OWNER_SUFFIX)
+
+
+def sharing(address: Address, user: int) -> socket.socket:
+    """A socket of that user's with all options that may share a port, as Envoy's are.  Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    try:
+        if ":" in address[0]:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        os.fchown(sock.fileno(), user, -1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def may_listen(address: Address, user: int) -> bool:
+    try:
+        with sharing(address, user) as sock:
+            sock.listen()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("told", "owner"), [("101", ENVOY), ("0", ROOT), ("unknown", ROOT), ("-1", ROOT), ("9" * 30, ROOT)]
+)
+@EACH
+@LOOPBACKS
+def test_only_the_owner_may_listen_beside_it_and_nobody_where_none_is_known(
+    artifact: Path, env: dict[str, str], ip: str, passed: bool, told: str, owner: int
+) -> None:
+    say_owner(env, told)
+    address = (ip, free_port("tcp", ip))
+    with ExitStack() as stack:
+        listen = stack.enter_context(bound_socket("tcp", address)) if passed else None
+        stack.enter_context(start_proxy(artifact, flags("tcp", address, NOWHERE), listen, env=env))
+        if listen is not None:
+            listen.close()
+        found = {user: may_listen(address, user) for user in (ENVOY, ROOT, NOBODY)}
+        assert found == {user: user == owner for user in found}
+
+
+def test_who_was_bound_before_cannot_listen_either(artifact: Path, env: dict[str, str]) -> None:
+    say_owner(env, str(ENVOY))
+    address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
+    with sharing(address, NOBODY) as early:
+        with start_proxy(artifact, flags("tcp", address, NOWHERE), env=env):
+            with pytest.raises(OSError, match="Address already in use"):
+                early.listen()
+            with sharing(address, ENVOY) as envoy:
+                envoy.listen()
+
+
+def test_what_somebody_listens_on_is_refused(artifact: Path, env: dict[str, str]) -> None:
+    say_owner(env, str(ENVOY))
+    address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
+    with sharing(address, ROOT) as other:
+        other.listen()
+        assert "address already in use" in refusal(artifact, flags("tcp", address, NOWHERE), env=env)
+
+
+def test_two_shims_never_share_a_port(artifact: Path, env: dict[str, str]) -> None:
+    """By the kernel: whether or not a registrar is there to be asked."""
+    say_owner(env, str(ENVOY))
+    address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
+    with start_proxy(artifact, flags("tcp", address, NOWHERE), env=env):
+        alone = {**env, "SHIM_SOCKET": env["SHIM_SOCKET"] + ".none"}
+        for other in (env, alone):
+            assert "address already in use" in refusal(artifact, flags("tcp", address, NOWHERE), env=other)
+
+
+def test_a_registrar_of_before_there_were_owners_has_its_envoy_beside_the_port(
+    artifact: Path, env: dict[str, str]
+) -> None:
+    """The file is new and the registrar not restarted yet: such a registrar leaves no word of an owner."""
+    address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
+    with start_proxy(artifact, flags("tcp", address, NOWHERE), env=env):
+        assert may_listen(address, ENVOY)
+    alone = {**env, "SHIM_SOCKET": env["SHIM_SOCKET"] + ".none"}
+    with start_proxy(artifact, flags("tcp", address, NOWHERE), env=alone):
+        assert not may_listen(address, ENVOY)
+
+
+def test_a_udp_port_is_shared_with_nobody_whatever_dockerd_set(artifact: Path, env: dict[str, str]) -> None:
+    address = ("127.0.0.1", free_port("udp", "127.0.0.1"))
+    with socket.socket(type=socket.SOCK_DGRAM) as listen, socket.socket(type=socket.SOCK_DGRAM) as thief:
+        for sock in (listen, thief):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listen.bind(address)
+        with start_proxy(artifact, flags("udp", address, NOWHERE), listen, env=env):
+            with pytest.raises(OSError, match="Address already in use"):
+                thief.bind(address)
