@@ -9,8 +9,8 @@ only if the kernel says that he is
   `envoy_admin`, the address where Envoy's admin listens.  That is an Envoy of a package, one of a systemd
   unit's `DynamicUser=`, or one in a container on the host's network (user 101 in Envoy's own image, by
   whatever name the host knows that number).  People's own accounts are no system users, and neither are
-  `nobody` and subordinate ids: an Envoy that one of those runs is served, and shown by `status` with the line
-  that the configuration needs.
+  `nobody` and subordinate ids: an Envoy that one of those runs is told what there is, gets no port, and is
+  shown by `status` with the line that the configuration needs.
 
 A name may become known only while we run (a `DynamicUser=` exists while its unit does), and to look it up may
 take as long as some directory server likes.  So that is done in a thread, and asking never waits for it.
