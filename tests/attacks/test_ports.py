@@ -12,6 +12,7 @@ from tests.attacks import thief
 from tests.attacks.places import ENVOY, NOBODY, ROOT, Stacked, program, said
 from tests.harness import flooder
 from tests.harness.engines import Engine
+from tests.harness.netns import CommandError
 from tests.harness.stack import API_PORT
 from tests.harness.wait import eventually
 from tests.proxy.test_owner import sharing
@@ -109,6 +110,24 @@ def test_datagrams_of_a_published_port_are_nobody_elses(stack: Stacked, engine: 
             with pytest.raises(OSError, match="Address already in use"):
                 attacker.bind((ip, PORT))
     assert stack.host.udp_ask("127.0.0.1", PORT, b"hello") == b"hello"
+    stack.dockerd.docker("rm", "--force", "victim")
+
+
+@pytest.mark.parametrize("ip", ["0.0.0.0", "127.0.0.1"])
+def test_datagrams_go_to_no_user_who_has_bound_the_port_before(
+    stack: Stacked, engine: Engine, ip: str
+) -> None:
+    """Then the container does not start, and says why: as with any port that is taken."""
+    with stack.host.socket(kind=socket.SOCK_DGRAM) as attacker:
+        os.fchown(attacker.fileno(), NOBODY, -1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            attacker.setsockopt(socket.SOL_SOCKET, option, 1)
+        attacker.bind((ip, PORT))
+        with pytest.raises(CommandError, match="bind: address already in use"):
+            stack.dockerd.run_udp_echo("-p", f"{PORT}:7/udp", name="victim")
+    stack.dockerd.docker("rm", "--force", "victim")
+    stack.dockerd.run_udp_echo("-p", f"{PORT}:7/udp", name="victim")
+    eventually(lambda: stack.host.udp_ask("127.0.0.1", PORT, b"hello") == b"hello", 20)
     stack.dockerd.docker("rm", "--force", "victim")
 
 
