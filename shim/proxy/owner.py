@@ -54,15 +54,18 @@ def _check_datagrams(sock: "_socket.socket") -> None:
     own, others = "", []
     port = b":%04X" % sock.getsockname()[1]
     for table in ("udp", "udp6"):
-        with open("/proc/self/net/" + table, "rb") as file:
-            for line in file:
-                if port in line:
-                    words = line.decode().split()
-                    address, _, its_port = words[1].partition(":")
-                    if int(words[9]) == posix.fstat(sock.fileno()).st_ino:
-                        own = address
-                    elif its_port == port[1:].decode():
-                        others.append(address)
+        try:
+            with open("/proc/self/net/" + table, "rb") as file:
+                lines = [line for line in file if port in line]
+        except OSError:  # no IPv6 here
+            continue
+        for line in lines:
+            words = line.decode().split()
+            address, _, its_port = words[1].partition(":")
+            if int(words[9]) == posix.fstat(sock.fileno()).st_ino:
+                own = address
+            elif its_port == port[1:].decode():
+                others.append(address)
     for other in others:
         if own and len(other) > len(own) and other.startswith(_MAPPED):
             other = other[len(_MAPPED) :]
