@@ -8,8 +8,8 @@
         machine.boot()
 
 systemd-nspawn boots the disk of tests.harness.rootfs in the network namespace of a Host (tests.harness.host),
-so that processes, mounts, namespaces and cgroup go the way of a Host's.  The client is on the same wire; it is
-also the machine's default route, and so all that there is of the world.
+so that processes, mounts, namespaces and cgroup go the way of a Host's.  The client is on the same wire, and
+the machine's default route: it is all that there is of the world.
 """
 
 import contextlib
