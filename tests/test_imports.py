@@ -158,6 +158,7 @@ ROOMS = {
     "tests.commands": HARNESS,
     "tests.docker": {"shim", *HARNESS},
     "tests.examples": {"shim", *HARNESS},
+    "tests.machine": {*HARNESS, "tests.examples.documents"},  # what the pages say is done there
     "tests.soak": {"shim", *HARNESS},
     "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive
 }

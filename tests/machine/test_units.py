@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import cannot
-from tests.harness.engines import Engine, Missing
+from tests.harness.engines import Engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
+from tests.machine.conftest import booted
 from tests.machine.installing import install
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
@@ -23,12 +23,8 @@ EXPOSURE = {REGISTRAR: 2.2, ENVOY: 1.4}
 
 @pytest.fixture(scope="module")
 def machine(engine: Engine, artifact: Path) -> Iterator[Machine]:
-    try:
-        made = Machine(engine)
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
-    with made as running:
+    """One for all tests here: none of them leaves it other than it was."""
+    with booted(engine) as running:
         install(running, artifact)
         running.run_http("hello", "--name=c1", "--publish=8080:80", "--restart=always")
         served(running)
