@@ -29,7 +29,7 @@ DEFAULTS = Config(
     fail_open=True,
     envoy_user="auto",
     max_header_kb=256,
-    envoy_heap_mb=4096,
+    envoy_heap_mb=1536,
     log_level="info",
 )
 
