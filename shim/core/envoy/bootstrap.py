@@ -30,7 +30,8 @@ DRAIN_TIME = 3600
 # A head is kept until it is whole, and whoever sends it may take his time: 150 of them of 8 MB made Envoy
 # 1.2 GB.  Envoy's own limit is 60 kB, and what answers with more cookies than that is not unheard of.
 MAX_HEADER_KB = 256
-# Where it turns new work away sooner than be killed with all it serves (its unit: MemoryMax=2G).  A thousand ports are 0.1 GB of it.
+# Where it turns new work away sooner than be killed with all it serves: its unit has MemoryMax=2G.  A thousand
+# ports are 0.1 GB of it.
 HEAP_MB = 1536
 
 # The admin's pages that are read, all of them without effect.  Envoy has no password there and takes a POST
