@@ -97,7 +97,8 @@ def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -
     sock = _adopt(kind) if given else _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
     try:
         if given:
-            check_that_nobody_is_there(sock)
+            if proto == "udp":  # a TCP socket of dockerd's has listened: nobody else can have
+                check_that_nobody_is_there(sock)
             return sock
         if ":" in ip:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
