@@ -3,23 +3,28 @@
 # One file: this shell prologue, the Python source that dockerd's proxies start with, and a zip
 # application made by shiv.  The prologue only chooses; a zip may carry any prefix.
 
-# python3, but not a version manager's stand-in for it: a script that takes longer than all we do.
-python=python3
+# python3, but not a version manager's stand-in for it, if it can be: a script that takes longer than all we do.
+# And none of the working directory, which may be anybody's.
+python=
 set -f
 IFS=:
 for directory in $PATH; do
-  case $directory in */shims) continue ;; esac
-  if [ -x "$directory/python3" ]; then
-    python=$directory/python3
-    break
-  fi
+  case $directory in
+  /*/shims) [ "$python" ] || [ ! -x "$directory/python3" ] || python=$directory/python3 ;;
+  /*)
+    if [ -x "$directory/python3" ]; then
+      python=$directory/python3
+      break
+    fi
+    ;;
+  esac
 done
 unset IFS
 case ${1-} in
 -h | -help | --help | -v | --v | -version | --version) ;;
 -*)
   # dockerd starts a proxy.  Not through the zip: reading its directory alone takes longer than all this.
-  command -v "$python" >/dev/null || {
+  [ "$python" ] || {
     echo "1
 envoy-docker-shim needs python3 (3.10 or newer) in dockerd's PATH, which is: $PATH" >&3
     exit 1
@@ -40,7 +45,7 @@ with open(sys.argv[1], "rb") as file:
 main(sys.argv[1], sys.argv[2:])' "$0" "$@"
   ;;
 esac
-command -v "$python" >/dev/null || {
+[ "$python" ] || {
   echo "envoy-docker-shim: needs python3 (3.10 or newer) in PATH, which is: $PATH" >&2
   exit 1
 }

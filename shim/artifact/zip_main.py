@@ -35,6 +35,37 @@ def cache_directory():
     return os.path.join(home, "envoy-docker-shim")
 
 
+def trusted(path, itself=True):
+    # type: (str, bool) -> bool
+    """Whether nobody but root and our own user can have put anything there, or can.
+
+    What is not there yet counts by its parents.  ``path`` has no symbolic links in it.
+    """
+    while True:
+        try:
+            found = os.lstat(path)
+        except OSError:
+            pass
+        else:
+            # In a sticky directory, such as /tmp, others cannot rename what is ours.
+            shut = not found.st_mode & 0o022 or (found.st_mode & 0o1000 and not itself)
+            if found.st_uid not in (0, os.geteuid()) or not shut:
+                return False
+        if path == "/":
+            return True
+        itself, path = False, os.path.dirname(path)
+
+
+def choose_root():
+    # type: () -> str
+    """Where to unpack to: the cache directory, or one beside it where that is another user's; "": nowhere."""
+    given = os.path.realpath(cache_directory())
+    for root in (given, given + "-" + str(os.geteuid())):
+        if os.path.realpath(root) == root and trusted(root):
+            return root
+    return ""
+
+
 def start(site_packages):
     # type: (str) -> None
     """Run with the libraries in this directory, or place inside the zip.  Does not return."""
@@ -47,23 +78,33 @@ def start(site_packages):
 def run():
     # type: () -> None
     """Unpack if need be, and start.  Does not return."""
-    root = cache_directory()
+    within = os.path.join(sys.argv[0], "site-packages")
+    root = choose_root()
+    if not root:
+        start(within)
     # Nearly always it is unpacked already, and then this saves the 50 ms that shiv's bootstrap takes: a
     # UDP port that is woken by a datagram waits for it.
     unpacked = os.path.join(
         root, os.path.basename(os.path.realpath(sys.argv[0])) + "_" + BUILD, "site-packages"
     )
-    if os.path.isdir(unpacked) and not any(name in os.environ for name in SHIV_OPTIONS):
-        start(unpacked)
+    if os.path.isdir(unpacked):
+        if not trusted(unpacked):
+            start(within)
+        if not any(name in os.environ for name in SHIV_OPTIONS):
+            start(unpacked)
+    # Whatever is unpacked is nobody else's to write.
+    os.umask(os.umask(0o077) | 0o022)
     try:
         os.makedirs(root, mode=0o755, exist_ok=True)
+        if not trusted(root):
+            raise OSError("somebody else was faster")
         probe = os.path.join(root, ".write-test-" + str(os.getpid()))
         with open(probe, "wb") as file:
             file.write(b"x" * 4096)
         os.unlink(probe)
     except OSError:
         # No place to unpack to (a full disk, a read-only home): run out of the zip, only slower.
-        start(os.path.join(sys.argv[0], "site-packages"))
+        start(within)
     os.environ["SHIV_ROOT"] = root
     from _bootstrap import bootstrap
 

@@ -7,7 +7,18 @@ from shim.commands.common import CommandError, complain, configuration, parser, 
 from shim.host.procfs import find_shims
 from shim.wire.flags import format_address
 
-COLUMNS = ("STATE", "ADDRESS", "MODE", "SERVICE", "ENVIRONMENT", "CONTAINER", "BACKEND", "SINCE", "ENVOYS")
+COLUMNS = (
+    "STATE",
+    "ADDRESS",
+    "MODE",
+    "NETWORK",
+    "SERVICE",
+    "ENVIRONMENT",
+    "CONTAINER",
+    "BACKEND",
+    "SINCE",
+    "ENVOYS",
+)
 
 
 def main(args: list[str]) -> int:
@@ -52,9 +63,23 @@ def problems(report: dict[str, Any]) -> list[str]:
             found.append(f"{name} is rejected by Envoy {node}: {reason}")
         if binding["problem"]:
             found.append(f"{name} ({binding['service']}): {binding['problem']}")
+    if passed := past_envoy(report):
+        found.append(passed)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
     return found
+
+
+def past_envoy(report: dict[str, Any]) -> str:
+    """A line where Docker's rules lead network clients past Envoy although nobody wants that; else empty."""
+    firewall = report["firewall"]
+    if not firewall["wanted"] or not firewall["docker_rules"] or (firewall["active"] and firewall["whole"]):
+        return ""
+    ports = sum(b["network"]["by"] == "docker" and b["protocol"] == "tcp" for b in report["bindings"])
+    if not ports:
+        return ""
+    reason = firewall["reason"] or "the table is not whole"
+    return f"network clients of {ports} addresses are led past Envoy by Docker's own rules: {reason}"
 
 
 def table(report: dict[str, Any]) -> str:
@@ -81,6 +106,7 @@ def _row(binding: dict[str, Any]) -> tuple[str, ...]:
         binding["state"],
         _address(binding),
         binding["mode"] or "-",
+        binding["network"]["by"],
         binding["service"] or "-",
         binding["environment"] or "-",
         binding["container"] or "-",

@@ -5,6 +5,7 @@ both do.
 """
 
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -46,7 +47,15 @@ def main(args: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="envoy-docker-shim-") as directory:
             file = Path(directory, "envoy.yaml")
             file.write_text(bootstrap.text(config, options.node_id or socket.gethostname(), "docker"))
-            command = [envoy, "-c", str(file), "--drain-time-s", str(DRAIN_TIME), "--use-dynamic-base-id"]
+            # An absolute path: it is started somewhere else.
+            command = [
+                str(Path(envoy).absolute()),
+                "-c",
+                str(file),
+                "--drain-time-s",
+                str(DRAIN_TIME),
+                "--use-dynamic-base-id",
+            ]
             if options.concurrency > 0:
                 command += ["--concurrency", str(options.concurrency)]
             trio.run(_pair, config, command)
@@ -59,24 +68,34 @@ def main(args: list[str]) -> int:
 def find_envoy(given: str | None) -> str:
     """The Envoy to run: as given, in $PATH, or in an installed `envoy` package.  Raises CommandError."""
     if given:
-        found = shutil.which(given)
+        found = shutil.which(given, path=_program_path())
         if found is None:
             raise CommandError(f"--envoy {given}: no such program")
         return found
-    if found := shutil.which("envoy"):
+    if found := shutil.which("envoy", path=_program_path()):
         return found
     if found := _packaged_envoy():
         return found
     raise CommandError("no envoy in $PATH, and no envoy package: install one, or say --envoy PATH")
 
 
+def _program_path() -> str:
+    """$PATH without the working directory, which may be anybody's."""
+    path = os.environ.get("PATH", os.defpath)
+    # Not empty, which would mean the default.
+    return os.pathsep.join(place for place in path.split(os.pathsep) if place.startswith("/")) or "/nowhere"
+
+
 def _packaged_envoy() -> str | None:
     """The binary inside python3's `envoy` package.  This very process sees no installed packages."""
-    python = shutil.which("python3")
+    python = shutil.which("python3", path=_program_path())
     if python is None:
         return None
     find = "from importlib.util import find_spec as f; print(*f('envoy').submodule_search_locations)"
-    done = subprocess.run([python, "-c", find], capture_output=True, text=True, check=False, timeout=30)
+    # With -I it looks neither into its working directory, nor where variables or the user's home say.
+    done = subprocess.run(
+        [python, "-I", "-c", find], capture_output=True, text=True, check=False, timeout=30, cwd="/"
+    )
     binary = Path(done.stdout.strip() or "/nowhere", "_bin", "envoy")
     return str(binary) if binary.is_file() else None
 
@@ -93,7 +112,7 @@ async def _supervise(command: list[str]) -> None:
     pause = RESTART_FIRST
     while True:
         started = trio.current_time()
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL)
+        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, cwd="/")
         log.info("Envoy started (process %d)", process.pid)
         try:
             code = await process.wait()

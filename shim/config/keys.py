@@ -31,6 +31,8 @@ class Key(NamedTuple):
             return "none"
         if self.default == "":
             return "empty"
+        if isinstance(self.default, bool):
+            return f"`{str(self.default).lower()}`"
         return f"`{self.default.name if isinstance(self.default, Mode) else self.default}`"
 
 
@@ -96,6 +98,16 @@ class Config:
         values.host_and_port,
         Endpoint("127.0.0.1", 9901),
         "Envoy's admin, for `bootstrap`, and where the registrar asks why Envoy refused a port",
+    )
+    firewall: bool = _key(
+        values.boolean,
+        True,
+        "keep a firewall table that leads network clients to Envoy, past Docker's own rules",
+    )
+    fail_open: bool = _key(
+        values.boolean,
+        True,
+        "while no Envoy is there, network clients go Docker's own way; `false`: they are refused",
     )
     envoy_user: str | int = _key(
         values.user,

@@ -57,6 +57,13 @@ def user(value: object) -> str | int:
     raise ValueError("must be a user's name or number")
 
 
+def boolean(value: object) -> bool:
+    """YAML's own truth values."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 def number(low: float, high: float, kind: type = float) -> Callable[[object], Any]:
     """A number of this kind, ``low`` and ``high`` included."""
 

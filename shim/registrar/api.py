@@ -138,6 +138,10 @@ class Api:
                 if session.trusted:
                     state.touch()
                 continue
+            if not isinstance(decision, Hold) and kind == "listeners" and state.network.withdrawing:
+                # Network clients are led away from a port before its Envoy lets go of it.
+                await state.network.wait_for_withdrawal()
+                continue
             if not isinstance(decision, Hold):
                 subscription.served(decision.version, resources.sequence)
                 log.debug(

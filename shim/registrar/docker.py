@@ -147,6 +147,7 @@ class Docker:
     async def _look_up_all(self) -> None:
         containers = await self._list(None)
         self._health.answered(len(containers))
+        self._state.network.docker_came.set()
         self._state.dismiss_orphans()
         self._apply(containers)
         self._state.settle()

@@ -18,8 +18,8 @@ BODY_LIMIT = 1 << 18
 # A body may come in as many pieces: each costs as much as a request.
 PIECES_LIMIT = 1024
 # What is done in one turn: as many events of a request, or this long (seconds) with an answer.
-EVENTS_A_TURN = 64
-ANSWERING_A_TURN = 0.002
+EVENTS_A_TURN = 32
+ANSWERING_A_TURN = 0.001
 # What a request or an answer of unknown length counts for in memory.
 PART = 1 << 17
 # A request's head and body must be in within this (seconds) of its first byte.

@@ -22,8 +22,9 @@ log = logging.getLogger("envoy-docker-shim")
 # Of trusted users, and of all others.  An Envoy has two.  Times http_connection.BODY_LIMIT: what requests
 # can take of memory.
 CONNECTION_LIMIT = 128
-# Those are there for a moment before they are counted.
-ACCEPTED_AT_ONCE = 32
+# Those are there for a moment before they are counted.  Half a millisecond each, where they take the places
+# of others: with more, all else is late while somebody connects as fast as he can.
+ACCEPTED_AT_ONCE = 8
 # What answers that are not read can take of it; one alone may be larger.
 ANSWERS_LIMIT = 32 << 20
 # How often (seconds) it is said that somebody was put out.

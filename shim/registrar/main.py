@@ -21,6 +21,7 @@ from shim.host.peer_credentials import user_of
 from shim.registrar import registration
 from shim.registrar.api import Api
 from shim.registrar.docker import Docker, client_for
+from shim.registrar.firewall.keeper import Firewall
 from shim.registrar.http_server import HttpServer
 from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
@@ -66,7 +67,10 @@ async def serve(config: Config) -> None:
     """Run the registrar until a signal.  Raises SocketTaken, OSError."""
     _raise_file_limit()
     state = State(
-        Templates(HttpOptions(config.tracing, config.trusted_hops)), config.default_mode, time.monotonic
+        Templates(HttpOptions(config.tracing, config.trusted_hops)),
+        config.default_mode,
+        time.monotonic,
+        fail_open=config.fail_open,
     )
     with ExitStack() as clean:
         # Listening first, then searching: a shim is found, or finds us.
@@ -78,7 +82,11 @@ async def serve(config: Config) -> None:
         if config.api_address.path:
             clean.callback(_unlink, config.api_address.path)
         clean.callback(state.shims.control_pipes.close)
+        if config.firewall:
+            firewall = Firewall()
+            state.network.use(firewall, await firewall.present())
         admitted, failed = state.recover()
+        state.network.take_over([lease.binding.address for lease in state.registry])
         log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
         if not admitted and not failed:
             state.settle()
@@ -86,6 +94,7 @@ async def serve(config: Config) -> None:
             nursery.start_soon(_end_on_signal, nursery.cancel_scope)
             nursery.start_soon(state.shims.control_pipes.run)
             nursery.start_soon(state.keep_time)
+            nursery.start_soon(state.network.run)
             nursery.start_soon(state.shims.wakeups.run)
             nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, config)

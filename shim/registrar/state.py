@@ -15,6 +15,7 @@ from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
+from shim.core.leases.served import ServedAddresses
 from shim.core.service import Service
 from shim.host.procfs import PROBES, Probes
 from shim.registrar.deadlines import Deadlines
@@ -22,6 +23,7 @@ from shim.registrar.docker_health import DockerHealth
 from shim.registrar.events import Broadcast
 from shim.registrar.labelling import Labelling
 from shim.registrar.live_shims import LiveShims
+from shim.registrar.network import Network
 from shim.registrar.order import Order
 from shim.registrar.settling import Settling
 
@@ -33,10 +35,18 @@ PREDECESSOR_TIMEOUT = 10.0
 
 
 class State:
-    """``clock`` gives seconds on a monotonic clock; ``probes`` look into /proc."""
+    """``clock`` gives seconds on a monotonic clock; ``probes`` look into /proc.
+
+    ``fail_open``: network clients that find no Envoy go Docker's own way.
+    """
 
     def __init__(
-        self, templates: Templates, default_mode: Mode, clock: Callable[[], float], probes: Probes = PROBES
+        self,
+        templates: Templates,
+        default_mode: Mode,
+        clock: Callable[[], float],
+        probes: Probes = PROBES,
+        fail_open: bool = True,
     ) -> None:
         self.now = clock
         self.started_at = clock()
@@ -50,9 +60,18 @@ class State:
         self.labelling = Labelling(self.registry, default_mode, clock)
         self.shims = LiveShims(self.registry, self.labelling, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
+        addresses = ServedAddresses(self.registry, self.sessions)
+        self.network = Network(addresses, clock, lambda: self.settling.settled, fail_open)
         # In the order of cause and effect.
         self._deadlines = Deadlines(
-            [self.labelling, self.shims.orphans, self.settling, self.registry, self.shims.releases]
+            [
+                self.labelling,
+                self.shims.orphans,
+                self.settling,
+                self.registry,
+                self.network,
+                self.shims.releases,
+            ]
         )
 
     def touch(self) -> None:

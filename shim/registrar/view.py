@@ -12,8 +12,8 @@ from shim.core.docker.labels import LABELS
 from shim.core.leases.lease import Lease, Stage
 from shim.registrar.state import State
 
-# Some tens of bindings, and a millisecond.
-PART_SIZE = 1 << 14
+# A dozen bindings, and half a millisecond.
+PART_SIZE = 1 << 13
 
 
 def bindings(state: State) -> Iterator[dict[str, Any]]:
@@ -30,6 +30,7 @@ def status(state: State) -> dict[str, Any]:
         "docker": {"reachable": state.docker.reachable, "error": state.docker.error},
         "settled": state.settling.settled,
         "versions": {"clusters": registry.clusters.version, "listeners": registry.listeners.version},
+        "firewall": _firewall(state),
         "envoys": [_envoy(session, state) for session in state.sessions],
         "bindings": bindings(state),
     }
@@ -77,6 +78,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
     acknowledged = [] if lease.stage is not Stage.LISTED else [s.node for s in sessions if _runs(s, lease)]
     found, since = _state_of(lease, bool(reasons), bool(acknowledged))
     udp = address.proto == "udp"
+    way = state.network.way_to(address, serving)
     return {
         "protocol": address.proto,
         "address": address.ip,
@@ -92,11 +94,29 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "image": service.image if service else None,
         "labels": _labels(lease),
         "cluster": lease.cluster or None,
+        "network": {"by": way.by, "why": way.why},
         "acknowledged_by": acknowledged,
         "rejected_by": reasons,
         "problem": serving.problem if serving else "",
         "orphan": lease.orphan,
         "pid": lease.pid,
+    }
+
+
+def _firewall(state: State) -> dict[str, Any]:
+    network, firewall = state.network, state.network.firewall
+    if firewall is None:
+        return {"wanted": False, "docker_rules": network.docker_rules}
+    found = firewall.status
+    return {
+        "wanted": True,
+        "docker_rules": network.docker_rules,
+        "active": found.active,
+        "reason": found.reason or found.error,
+        "whole": found.whole,
+        "addresses": network.size,
+        "fail_open": network.fail_open,
+        "restored": found.restored,
     }
 
 
@@ -107,8 +127,7 @@ def _labels(lease: Lease) -> dict[str, str]:
 
 
 def _runs(session: Session, lease: Lease) -> bool:
-    processed = session.listeners.processed_sequence >= lease.listener_sequence
-    return processed and str(lease.binding.address) not in session.rejected
+    return session.listens(str(lease.binding.address), lease.listener_sequence)
 
 
 def _state_of(lease: Lease, rejected: bool, acknowledged: bool) -> tuple[str, float]:

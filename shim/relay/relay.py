@@ -17,10 +17,10 @@ import trio
 
 from shim.core.binding import Backend
 from shim.relay.envelope import Envelope, Layout
-from shim.relay.flows import IDLE, Counters, Flow, FlowTable
+from shim.relay.flows import IDLE, Counters, FlowTable
 from shim.relay.mmsg import SLOTS, Inbox, Outbox, Payload
 from shim.relay.ports import Ports
-from shim.relay.sockets import NO_PORT, NO_ROOM, PASSING, can_segment, connected, prepare
+from shim.relay.sockets import NO_PORT, NO_ROOM, PASSING, ClientFlow, can_segment, connected, prepare
 
 LIMIT = 10_000  # clients
 ROUNDS = 32  # between two checkpoints
@@ -31,22 +31,13 @@ ROUNDS = 32  # between two checkpoints
 LOOKS = 100
 LINGER = 0.001
 
+# A newcomer costs ten times what a datagram of a flow costs.  Where so many batches in a row were full,
+# more come than can be served: a few are, the others are dropped, and the known do not wait for them.
+BEHIND = 32
+NEWCOMERS = 4  # of a batch, then
 CROWD = 16  # this many clients with replies at once have mostly one each
 # The kernel looks at every port before it says that all are taken, a millisecond: not for each newcomer.
 NO_PORT_PAUSE = 0.1  # seconds
-
-
-class ClientFlow(Flow):
-    """A client's connected socket, and what its replies are sent in."""
-
-    __slots__ = ("envelope", "fd", "receive", "send", "sock")
-
-    def __init__(self, key: bytes, sock: socket.socket, envelope: Envelope) -> None:
-        super().__init__(key)
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.receive, self.send = sock.recv_into, sock.send
-        self.envelope = envelope
 
 
 class Relay:
@@ -73,6 +64,7 @@ class Relay:
         self._held = 0  # slots with replies that are not sent yet
         self._ports = Ports(table.limit)
         self._no_port_until = 0.0
+        self._full = 0  # batches of requests in a row
         prepare(sock, self._layout)
         self.epoll.register(self._host, select.EPOLLIN)
 
@@ -126,9 +118,14 @@ class Relay:
                 raise OSError(-count, errno.errorcode[-count])
             return
         lengths = self._from_clients.lengths(count)
+        self._full = self._full + 1 if count == SLOTS else 0
+        newcomers = NEWCOMERS if self._full > BEHIND else SLOTS
         find, places = self.table.get, self._payload.slots
         for key, slots in self._from_clients.groups(count):
-            flow = find(key) or self._begin(key, now)
+            flow = find(key)
+            if flow is None and newcomers:
+                newcomers -= 1
+                flow = self._begin(key, now)
             if flow is None:
                 self.table.counters.refused += len(slots)
                 continue

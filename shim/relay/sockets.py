@@ -1,10 +1,11 @@
-"""Socket options that the relay needs or would like to have, and errors it lives with."""
+"""A flow's socket; socket options that the relay needs or would like to have, and errors it lives with."""
 
 import errno
 import socket
 
 from shim.core.binding import Backend
-from shim.relay.envelope import SOL_UDP, UDP_SEGMENT, Layout
+from shim.relay.envelope import SOL_UDP, UDP_SEGMENT, Envelope, Layout
+from shim.relay.flows import Flow
 
 HOST_BUFFER = 4 << 20  # bytes asked for in each direction: every client's datagrams pass here
 FLOW_BUFFER = 1 << 20
@@ -36,6 +37,19 @@ PASSING = frozenset(
 NO_PORT = errno.EAGAIN  # what connecting fails with where all ephemeral ports are taken
 # The same, and where there is no file left: to end another flow would help.
 NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, NO_PORT))
+
+
+class ClientFlow(Flow):
+    """A client's connected socket, and what its replies are sent in."""
+
+    __slots__ = ("envelope", "fd", "receive", "send", "sock")
+
+    def __init__(self, key: bytes, sock: socket.socket, envelope: Envelope) -> None:
+        super().__init__(key)
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.receive, self.send = sock.recv_into, sock.send
+        self.envelope = envelope
 
 
 def connected(family: socket.AddressFamily, address: Backend) -> socket.socket:

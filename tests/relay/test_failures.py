@@ -132,6 +132,33 @@ def test_where_the_host_has_no_port_left_a_flow_makes_room_and_newcomers_are_not
     go(test, clock)
 
 
+def test_where_more_newcomers_come_than_can_be_served_nobody_waits_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each full batch a few are taken in; who is known loses nothing, and a mere burst is no flood."""
+    monkeypatch.setattr(relay_module, "BEHIND", 2)
+
+    async def test() -> None:
+        async with relaying() as rig:
+            known, *clients = [await rig.client() for _ in range(2 * mmsg.SLOTS + 1)]
+            flow = await rig.through(known)
+            for client in clients[: mmsg.SLOTS]:
+                burst(client, [b"a burst"])
+            for _ in range(mmsg.SLOTS):
+                await rig.at_backend()
+            assert rig.counters.refused == 0
+            # Two full batches; one that is full of newcomers; then somebody who is known.
+            for client in [*clients[: mmsg.SLOTS] * 2, *clients[mmsg.SLOTS :], known]:
+                burst(client, [b"a flood"])
+            served = 2 * mmsg.SLOTS + relay_module.NEWCOMERS
+            senders = [(await rig.at_backend())[1] for _ in range(served + 1)]
+            assert senders[-1] == flow
+            assert rig.counters.refused == mmsg.SLOTS - relay_module.NEWCOMERS
+            await rig.through(clients[-1])
+
+    go(test)
+
+
 def test_a_kernel_that_refuses_segments_gets_each_datagram_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A size above the path's MTU, or a device without checksums, fails only when it is tried."""
     # More segments than the kernel allows: EINVAL.

@@ -56,6 +56,10 @@ class Session:
         # Listener name -> why Envoy refused it, as its admin interface tells.
         self.rejected: dict[str, str] = {}
 
+    def listens(self, name: str, sequence: int) -> bool:
+        """Whether this Envoy has worked through the change that put this listener in, and not refused it."""
+        return self.listeners.processed_sequence >= sequence and name not in self.rejected
+
 
 class Sessions:
     """The Envoys that are connected, by user and node id: no user can speak for another's."""

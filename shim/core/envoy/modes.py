@@ -19,12 +19,21 @@ class Mode(NamedTuple):
     network_filter: NetworkFilter  # what its listener does with a connection
     upstream: Upstream  # what its cluster speaks to the container
     statistics: str  # the root in Envoy's statistics below which its ports have theirs
+    takes_network: bool = True  # network clients are led to Envoy, past Docker's own rules
 
 
 HTTP = Mode("http", "a reverse proxy for HTTP/1.x, h2c and gRPC", http_filter, HTTP_UPSTREAM, "http")
 TCP = Mode("tcp", "passes bytes, and counts connections", tcp_filter, TCP_UPSTREAM, "tcp")
+DIRECT = Mode(
+    "direct",
+    "leaves network clients to Docker's own rules, and passes the bytes of this host's clients",
+    tcp_filter,
+    TCP_UPSTREAM,
+    "tcp",
+    takes_network=False,
+)
 
-MODES = {mode.name: mode for mode in (HTTP, TCP)}
+MODES = {mode.name: mode for mode in (HTTP, TCP, DIRECT)}
 
 # What serves a container without labels, and one whose label is none of the modes.
 DEFAULT_MODE = HTTP
@@ -32,12 +41,12 @@ FALLBACK_MODE = HTTP
 
 
 def mode_names(quote: str = "") -> str:
-    """The modes for a sentence, such as ``http or tcp``; ``quote`` is put around each."""
+    """The modes for a sentence, such as ``a, b or c``; ``quote`` is put around each."""
     return _listed("or", quote)
 
 
 def none_of_the_modes() -> str:
-    """What a text is that names no mode: ``neither http nor tcp``."""
+    """What a text is that names no mode, such as ``none of a, b and c``."""
     return f"neither {_listed('nor')}" if len(MODES) == 2 else f"none of {_listed('and')}"
 
 

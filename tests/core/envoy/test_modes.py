@@ -1,17 +1,23 @@
-"""How the table of modes is told in a sentence, also when a third mode is in it."""
+"""How the table of modes is told in a sentence, however many rows it has."""
 
 import pytest
 
 from shim.core.envoy import modes
-from shim.core.envoy.modes import MODES, TCP, mode_names, none_of_the_modes
+from shim.core.envoy.modes import TCP, mode_names, none_of_the_modes
 
 
-def test_two_modes_make_an_or_and_a_neither() -> None:
-    assert (mode_names(), mode_names("`")) == ("http or tcp", "`http` or `tcp`")
-    assert none_of_the_modes() == "neither http nor tcp"
-
-
-def test_a_third_mode_makes_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "MODES", {**MODES, "raw": TCP._replace(name="raw")})
-    assert mode_names("`") == "`http`, `tcp` or `raw`"
-    assert none_of_the_modes() == "none of http, tcp and raw"
+@pytest.mark.parametrize(
+    ("names", "listed", "none"),
+    [
+        (["a", "b"], "`a` or `b`", "neither a nor b"),
+        (["a", "b", "c"], "`a`, `b` or `c`", "none of a, b and c"),
+        (["a", "b", "c", "d"], "`a`, `b`, `c` or `d`", "none of a, b, c and d"),
+    ],
+)
+def test_modes_are_listed_in_plain_english(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], listed: str, none: str
+) -> None:
+    monkeypatch.setattr(modes, "MODES", {name: TCP._replace(name=name) for name in names})
+    assert mode_names("`") == listed
+    assert mode_names() == listed.replace("`", "")
+    assert none_of_the_modes() == none

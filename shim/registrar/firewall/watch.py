@@ -1,0 +1,49 @@
+"""Tells when the kernel's firewall or its routing rules were changed, by whomever."""
+
+import logging
+import socket
+from collections.abc import Callable
+
+import trio
+
+log = logging.getLogger("envoy-docker-shim")
+
+NETLINK_NETFILTER = 12
+NFTABLES_GROUP = 1 << 7 - 1  # NFNLGRP_NFTABLES
+RULE_GROUPS = 1 << 8 - 1 | 1 << 19 - 1  # RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
+SO_RCVBUFFORCE = 33
+# A notice for each element of a set: 10,000 added at once are some megabytes.  Nothing is taken up before.
+BUFFER = 32 << 20
+MOST = 1 << 16  # of one datagram; the kernel makes them smaller
+AT_ONCE = 256  # before others have their turn
+
+
+def listen(protocol: int, groups: int) -> socket.socket:
+    """A netlink socket that gets these groups' notices.  Raises OSError."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        sock.bind((0, groups))
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def follow(sock: socket.socket, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
+    """Hand every notice on, for ever; ``missed`` is called where the kernel had to drop some."""
+    with sock:
+        while True:
+            await trio.lowlevel.wait_readable(sock)
+            for _ in range(AT_ONCE):
+                try:
+                    heard(sock.recv(MOST, socket.MSG_DONTWAIT))
+                except BlockingIOError:
+                    break
+                except OSError as error:  # ENOBUFS: they came faster than we read
+                    log.debug("netlink: %s", error)
+                    missed()
+                    break

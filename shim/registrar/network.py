@@ -1,0 +1,133 @@
+"""How clients on the network reach published ports: keeps the firewall's table in step with the listeners.
+
+With Docker's own firewall on, its rules lead network clients to the container, past Envoy; the table keeps
+those of served addresses on this host (shim.core.firewall).  Without Docker's rules there is nothing to keep
+them from, and the table changes nothing.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from shim.core.binding import Address
+from shim.core.envoy.modes import Serving
+from shim.core.firewall.table import Served, Table, served, served_of
+from shim.core.leases.served import ServedAddresses
+from shim.registrar.events import PendingFlag
+from shim.registrar.firewall.docker_rules import docker_rules
+from shim.registrar.firewall.keeper import Firewall
+
+# How long Envoys are left untold that listeners were withdrawn, for the table to let go first (seconds).
+WITHDRAWAL_TIMEOUT = 0.5
+# An Envoy that was there before this registrar polls again within this (seconds).
+ENVOY_RETURN = 1.0
+
+
+class Way(NamedTuple):
+    """How network clients reach an address: "envoy", "docker", "shim" or "nobody", and why not by Envoy."""
+
+    by: str
+    why: str = ""
+
+
+class Network:
+    """A member of the registrar's deadlines.  ``settled`` says when the leases are complete.
+
+    ``fail_open``: network clients that find no Envoy go Docker's own way.
+    """
+
+    def __init__(
+        self,
+        addresses: ServedAddresses,
+        clock: Callable[[], float],
+        settled: Callable[[], bool],
+        fail_open: bool = True,
+    ) -> None:
+        self.firewall: Firewall | None = None
+        self.docker_came = PendingFlag()  # set when a dockerd may have written its rules
+        self.docker_rules: bool | None = None  # whether Docker has any; None: not known
+        self._addresses = addresses
+        self._settled = settled
+        self.fail_open = fail_open
+        self._table = Table()
+        self._local_until = clock() + ENVOY_RETURN
+        self._inherited: frozenset[Served] = frozenset()
+        self._withdrawal = self._withdrawn = 0  # generations of the firewall
+
+    def use(self, firewall: Firewall, present: frozenset[Served]) -> None:
+        """Keep this firewall, whose table an earlier registrar left with these addresses."""
+        self.firewall, self._inherited = firewall, present
+
+    def take_over(self, leases: "list[Address]") -> None:
+        """The leases of running shims are known: what was served before stays so."""
+        self._addresses.inherit(frozenset(a for a in leases if served(a) in self._inherited))
+
+    def due(self) -> float:
+        """When an Envoy that was there before this registrar should be back."""
+        return self._local_until if self._inherited else float("inf")
+
+    def advance(self, now: float) -> None:
+        """Ask for another table, if another one is right."""
+        if self.firewall is None or not self._settled():
+            return
+        self._addresses.update()
+        if now >= self._local_until:
+            self._inherited = frozenset()
+        local = self._addresses.envoy_is_there or bool(self._inherited)
+        table = Table(served_of(self._addresses.addresses), local=local, fail_open=self.fail_open)
+        if table == self._table and self.firewall.status.wanted:
+            return
+        gone = not self._table.served <= table.served
+        self._table = table
+        generation = self.firewall.want(table)
+        if gone:
+            self._withdrawal = generation
+
+    @property
+    def withdrawing(self) -> bool:
+        """Whether addresses are on their way out of the table: until then no Envoy is told to let go."""
+        return self._withdrawal > self._withdrawn
+
+    async def wait_for_withdrawal(self) -> None:
+        """Return when they are out, or WITHDRAWAL_TIMEOUT is over."""
+        assert self.firewall is not None
+        generation = self._withdrawal
+        await self.firewall.settled(generation, WITHDRAWAL_TIMEOUT)
+        self._withdrawn = max(self._withdrawn, generation)
+
+    @property
+    def size(self) -> int:
+        """How many addresses the table has."""
+        return len(self._table.served)
+
+    def way_to(self, address: Address, serving: Serving | None) -> Way:
+        """How clients on the network reach this address; ``serving``: None until labels are known."""
+        rules = self.docker_rules is not False
+        if address.proto == "udp":
+            return Way("docker", "UDP is Docker's") if rules else Way("shim")
+        found = served(address)
+        if found is None:
+            return Way("nobody", "a loopback address")
+        if not rules:
+            return Way("envoy")
+        if serving is not None and not serving.mode.takes_network:
+            return Way("docker", f"mode {serving.mode.name}")
+        if self.firewall is None:
+            return Way("docker", "firewall: off")
+        status = self.firewall.status
+        if not status.active:
+            return Way("docker", status.reason)
+        if found not in self._table.served:
+            return Way("docker", "no Envoy listens there yet")
+        return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
+
+    async def run(self) -> None:
+        """Keep the table, and know of Docker's rules.  Does not return."""
+        async with trio.open_nursery() as nursery:
+            if self.firewall is not None:
+                nursery.start_soon(self.firewall.run)
+            while True:
+                self.docker_rules = await docker_rules()
+                await self.docker_came.wait()
+                self.docker_came.consume()
