@@ -29,7 +29,7 @@ class ClusterClaims:
         return name in self._users
 
     def backends(self) -> dict[str, Backend]:
-        """What each cluster stands for."""
+        """The container port of each cluster."""
         return {name: backend for name, (backend, _) in self._upstreams.items()}
 
     def sequence_of(self, name: str) -> int:
@@ -55,7 +55,7 @@ class ClusterClaims:
         return name
 
     def give_up(self, name: str, lease: Lease, listeners: int, now: float) -> None:
-        """The lease's listener does not lead to this cluster any more, from this sequence of listeners on.
+        """The lease's listener leads to this cluster no more, from this sequence of listeners on.
 
         Without any user the cluster is retired.
         """
