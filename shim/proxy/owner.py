@@ -1,8 +1,8 @@
-"""Who may share a published TCP port with the shim that holds it: Envoy, and nobody else on the host.
+"""Which user may share a published TCP port with the shim that holds it: Envoy's, and no other.
 
 With SO_REUSEADDR on both sides the kernel lets any user's socket be bound beside another that does not
-listen, and listen there.  With SO_REUSEPORT in place of that it asks who the owners are: a socket's is the
-user that made it, until ``fchown``.  So the shim gives its port to Envoy's user, whom the registrar knows.
+listen, and listen there.  With SO_REUSEPORT in its place both sockets need the same owner: the user that
+made it, until ``fchown``.  So the shim gives its port to Envoy's user, whose id the registrar knows.
 
 On the start-up path of every port: nothing is imported that a bare interpreter has not loaded already.
 """
@@ -14,9 +14,9 @@ from shim.wire.words import OWNER_SUFFIX
 
 
 def keep_from_others(sock: "_socket.socket", kind: int) -> None:
-    """From here on the kernel lets nobody else bind or listen on a port but (TCP) its owner: root, so far.
+    """Let no other socket be bound to this port, but (TCP) those of its owner, which is root so far.
 
-    Two sockets with SO_REUSEPORT may share a port if they are the same user's.
+    Two sockets with SO_REUSEPORT may share a port if they have the same owner.
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
     if kind == _socket.SOCK_STREAM:
@@ -24,9 +24,9 @@ def keep_from_others(sock: "_socket.socket", kind: int) -> None:
 
 
 def check_that_nobody_listens(sock: "_socket.socket", address: "tuple[str, int]") -> None:
-    """Raises OSError if somebody began to after we had bound beside them, and before they no longer could.
+    """Raise OSError if another program began to listen between this socket's bind and ``keep_from_others``.
 
-    A socket that may share the port with ours and with all that do not listen shows it when it is bound.
+    A probe that may share the port with any socket that does not listen can be bound only if none does.
     """
     probe = _socket.socket(sock.family, sock.type)
     for level, option in (
@@ -41,9 +41,9 @@ def check_that_nobody_listens(sock: "_socket.socket", address: "tuple[str, int]"
 
 
 def give_to_envoy(sock: "_socket.socket", registrar: bytes) -> bool:
-    """Make Envoy's user the port's owner; says whether a registrar that knows of owners has been there.
+    """Make Envoy's user the port's owner; returns whether a registrar that knows of owners has run here.
 
-    Where it does not know yet who that is, it tells the parked shim later.
+    Where that registrar does not know Envoy's user yet, it tells the parked shim later.
     """
     try:
         owner = posix.readlink(registrar + OWNER_SUFFIX.encode())
@@ -57,7 +57,7 @@ def give_to_envoy(sock: "_socket.socket", registrar: bytes) -> bool:
 
 
 def share_with_all(fd: int) -> None:
-    """The registrar is of an older version (an upgrade is under way), and tells nobody who Envoy is."""
+    """Share the port with every user, for a registrar of an older version, which tells no shim its owner."""
     port = _socket.socket(fileno=posix.dup(fd))
     port.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     port.close()
