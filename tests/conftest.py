@@ -1,7 +1,7 @@
 """Engines and the built file, and what happens where they cannot be had.
 
-Tests marked `docker` are skipped where they cannot run, with the reason; with CI or EDS_REQUIRE_REAL set in
-the environment they fail there instead.
+Tests marked `docker` or `machine` are skipped where they cannot run, with the reason; with CI or
+EDS_REQUIRE_REAL set in the environment they fail there instead.
 """
 
 import os
@@ -28,8 +28,9 @@ def cannot(reason: str) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("docker") and (reasons := missing()):
-        cannot("; ".join(reasons))
+    for marker in ("docker", "machine"):
+        if item.get_closest_marker(marker) and (reasons := missing(machine=marker == "machine")):
+            cannot("; ".join(reasons))
 
 
 @pytest.fixture(scope="session", params=ENGINES)

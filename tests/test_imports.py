@@ -160,6 +160,7 @@ ROOMS = {
     "tests.commands": HARNESS,
     "tests.docker": {"shim", *HARNESS},
     "tests.examples": {"shim", *HARNESS},
+    "tests.machine": {*HARNESS, "tests.examples.documents"},  # what the pages say is done there
     "tests.soak": {"shim", *HARNESS},
     "tests.registrar": {*UNITS, "tests.core"},  # any table, whole or by steps
     "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive

@@ -23,6 +23,7 @@ def text(config: Config, node_id: str, node_cluster: str) -> str:
         config.api_address,
         config.envoy_admin,
         config.tracing,
+        scrape=config.scrape_address,
         max_header_kb=config.max_header_kb,
         heap_mb=config.envoy_heap_mb,
     )

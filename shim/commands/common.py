@@ -51,6 +51,10 @@ def read_api(address: Endpoint, path: str) -> Any:
             response.raise_for_status()
             return response.json()
     except (httpx.HTTPError, ValueError, OSError) as error:
+        if "Permission denied" in str(error):
+            raise CommandError(
+                f"the registrar's API on {address} is for root and Envoy's group: run this as root"
+            ) from None
         raise CommandError(
             f"the registrar does not answer on {address} ({error}): is `envoy-docker-shim server` running?"
         ) from None

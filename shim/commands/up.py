@@ -4,6 +4,7 @@ For hosts without an Envoy of their own.  Envoy is started again when it dies; w
 both do.
 """
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -17,6 +18,7 @@ import trio
 from shim.commands import bootstrap
 from shim.commands.common import CommandError, complain, configuration, parser
 from shim.config.keys import Config
+from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import DRAIN_TIME
 from shim.registrar import registration
 from shim.registrar.main import serve, set_up_log
@@ -48,6 +50,9 @@ def main(args: list[str]) -> int:
         envoy = find_envoy(options.envoy)
         with tempfile.TemporaryDirectory(prefix="envoy-docker-shim-") as directory:
             file = Path(directory, "envoy.yaml")
+            if config.envoy_admin == Config().envoy_admin:
+                # The unit's directory for it need not be there.
+                config = dataclasses.replace(config, envoy_admin=Endpoint(path=f"{directory}/admin.sock"))
             file.write_text(bootstrap.text(config, options.node_id or socket.gethostname(), "docker"))
             # An absolute path: Envoy is started in another working directory.
             command = [

@@ -29,10 +29,10 @@ class Key(NamedTuple):
         """The default as documentation writes it."""
         if self.default is None:
             return "none"
-        if self.default == "":
-            return "empty"
         if isinstance(self.default, bool):
             return f"`{str(self.default).lower()}`"
+        if self.default == "":
+            return "empty"
         return f"`{self.default.name if isinstance(self.default, Mode) else self.default}`"
 
 
@@ -71,8 +71,8 @@ class Config:
     )
     api_address: Endpoint = _key(
         values.socket_or_address,
-        Endpoint("127.0.0.1", 7776),
-        "where the registrar serves xDS and state; also `unix:/path`",
+        Endpoint(path="/run/envoy-docker-shim/api.sock"),
+        "where the registrar serves xDS and state: `unix:/path`, for root and Envoy's group, or `host:port`",
         "SHIM_API_ADDR",
     )
     docker_host: str = _key(
@@ -95,9 +95,14 @@ class Config:
         "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
     )
     envoy_admin: Endpoint = _key(
-        values.host_and_port,
-        Endpoint("127.0.0.1", 9901),
+        values.socket_or_address,
+        Endpoint(path="/run/envoy/admin.sock"),
         "Envoy's admin, for `bootstrap`, and where the registrar asks why Envoy refused a port",
+    )
+    scrape_address: Endpoint | None = _key(
+        values.optional(values.host_and_port),
+        Endpoint("127.0.0.1", 9901),
+        "where Envoy's statistics are scraped if its admin is a Unix socket; `null`: nowhere",
     )
     firewall: bool = _key(
         values.boolean,

@@ -57,6 +57,11 @@ def user(value: object) -> str | int:
     raise ValueError("must be a user's name or number")
 
 
+def optional(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    """What ``parse`` takes, or null."""
+    return lambda value: None if value is None else parse(value)
+
+
 def boolean(value: object) -> bool:
     """YAML's own truth values."""
     if not isinstance(value, bool):

@@ -12,32 +12,66 @@ import posix
 
 from shim.wire.words import OWNER_SUFFIX
 
+EADDRINUSE = 98  # Linux's; the errno module is not loaded in a bare interpreter
+# An IPv4 address that an IPv6 socket is bound to, in /proc.
+_MAPPED = "0000000000000000FFFF0000"
 
-def keep_from_others(sock: "_socket.socket", kind: int) -> None:
-    """Let no other socket be bound to this port, but (TCP) those of its owner, which is root so far.
+
+def keep_from_others(sock: "_socket.socket") -> None:
+    """Let no other socket be bound to this port, but those of its owner, which is root so far.
 
     Two sockets with SO_REUSEPORT may share a port if they have the same owner.
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
-    if kind == _socket.SOCK_STREAM:
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
 
 
-def check_that_nobody_listens(sock: "_socket.socket", address: "tuple[str, int]") -> None:
-    """Raise OSError if another program began to listen between this socket's bind and ``keep_from_others``.
+def check_that_nobody_is_there(sock: "_socket.socket") -> None:
+    """Raise OSError if another socket takes what comes to this one, which was bound with SO_REUSEADDR.
 
-    A probe that may share the port with any socket that does not listen can be bound only if none does.
+    After ``keep_from_others`` none can begin to.
     """
+    if sock.type == _socket.SOCK_DGRAM:
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 0)  # root's other sockets neither
+        _check_datagrams(sock)
+        return
+    # A probe that may share the port with any socket that does not listen can be bound only if none does.
     probe = _socket.socket(sock.family, sock.type)
-    for level, option in (
-        (_socket.SOL_SOCKET, _socket.SO_REUSEADDR),
-        (_socket.SOL_SOCKET, _socket.SO_REUSEPORT),
-        (_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY),
-    ):
-        if level == _socket.SOL_SOCKET or sock.family == _socket.AF_INET6:
-            probe.setsockopt(level, option, 1)
-    probe.bind(address)
+    probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+    probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+    if sock.family == _socket.AF_INET6:
+        probe.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+    probe.bind(sock.getsockname())
     probe.close()
+
+
+def _check_datagrams(sock: "_socket.socket") -> None:
+    """Raise OSError if another UDP socket on the port would get datagrams for this one.
+
+    The kernel prefers the one with the more specific address, then the one bound last.
+
+    /proc has them as lines: the second word is address and port in hexadecimal digits, the tenth the inode.
+    """
+    own, others = "", []
+    port = b":%04X" % sock.getsockname()[1]
+    for table in ("udp", "udp6"):
+        try:
+            with open("/proc/self/net/" + table, "rb") as file:
+                lines = [line for line in file if port in line]
+        except OSError:  # no IPv6 here
+            continue
+        for line in lines:
+            words = line.decode().split()
+            address, _, its_port = words[1].partition(":")
+            if int(words[9]) == posix.fstat(sock.fileno()).st_ino:
+                own = address
+            elif its_port == port[1:].decode():
+                others.append(address)
+    for other in others:
+        if own and len(other) > len(own) and other.startswith(_MAPPED):
+            other = other[len(_MAPPED) :]
+        if len(other) == len(own) and (other == own or not own.strip("0")):
+            raise OSError(EADDRINUSE, "shared")
 
 
 def give_to_envoy(sock: "_socket.socket", registrar: bytes) -> bool:

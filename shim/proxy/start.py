@@ -14,7 +14,13 @@ import posix
 import sys
 from time import monotonic, sleep
 
-from shim.proxy.owner import check_that_nobody_listens, give_to_envoy, keep_from_others, share_with_all
+from shim.proxy.owner import (
+    EADDRINUSE,
+    check_that_nobody_is_there,
+    give_to_envoy,
+    keep_from_others,
+    share_with_all,
+)
 from shim.proxy.park import park_tcp, park_udp
 from shim.wire.flags import FlagError, format_address, parse_flags
 from shim.wire.words import (
@@ -37,9 +43,7 @@ from shim.wire.words import (
     WAKE_FD,
 )
 
-# Linux's; the errno module is not loaded in a bare interpreter.
-EADDRINUSE = 98
-ENOTCONN = 107
+ENOTCONN = 107  # Linux's, as EADDRINUSE
 
 # How long (seconds) a UDP shim waits for the first datagrams before it parks, and a TCP shim without a
 # registrar before it does.
@@ -93,12 +97,13 @@ def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -
     if proto not in ("tcp", "udp"):
         raise StartError(f"unsupported protocol {proto!r}: envoy-docker-shim serves tcp and udp")
     kind = _socket.SOCK_STREAM if proto == "tcp" else _socket.SOCK_DGRAM
-    if given:
-        return _adopt(kind)
-    sock = _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
-    if ":" in ip:
-        sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+    sock = _adopt(kind) if given else _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
     try:
+        if given:
+            check_that_nobody_is_there(sock)
+            return sock
+        if ":" in ip:
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
         if proto == "tcp":
             _bind_beside_envoy(sock, (ip, port), args)
         else:
@@ -118,7 +123,7 @@ def _adopt(kind: int) -> "_socket.socket":
     if actual != kind:
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} has socket type {actual}, not {kind}")
     # dockerd's has SO_REUSEADDR: another socket bound with it too could listen as soon as this one does not.
-    keep_from_others(sock, kind)
+    keep_from_others(sock)
     if kind == _socket.SOCK_STREAM:
         try:
             # Stops listening but stays bound.  It acts on dockerd's copy too, which is the same open file.
@@ -141,10 +146,10 @@ def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args:
         if error.errno != EADDRINUSE:
             raise
         _bind_where_something_is(sock, address, args)
-        keep_from_others(sock, _socket.SOCK_STREAM)
-        check_that_nobody_listens(sock, address)
+        keep_from_others(sock)
+        check_that_nobody_is_there(sock)
     else:
-        keep_from_others(sock, _socket.SOCK_STREAM)
+        keep_from_others(sock)
 
 
 def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:

@@ -56,7 +56,8 @@ class Api:
         self._trusts = trusts
         self._complain_at = state.now()  # when the next such warning may be logged
         self._hold_limits = HoldLimits()
-        self._reader = RequestReader()
+        # Apart, so that others' requests do not push out what is known of Envoy's.
+        self._readers = {True: RequestReader(), False: RequestReader()}
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
@@ -91,8 +92,9 @@ class Api:
             return _error(
                 404, f"no such resource type {kind!r}: listeners, clusters and endpoints are served"
             )
+        trusted = self._trusts(request.user)
         try:
-            asked = self._reader.read(bytes(request.body))
+            asked = self._readers[trusted].read(bytes(request.body))
         except ValueError as error:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
@@ -101,7 +103,6 @@ class Api:
         asked = asked._replace(names=frozenset())
         if isinstance(request.body, bytearray):
             request.body.clear()
-        trusted = self._trusts(request.user)
         session = self._state.poll(asked.node, asked.admin, request.connection, request.user, trusted)
         if not trusted:
             self._complain_of(session)
@@ -183,11 +184,13 @@ class Api:
     def _endpoints(self, wanted: frozenset[str]) -> Response:
         """The endpoints of these clusters, of all if none is named, for an Envoy set up for EDS."""
         registry = self._state.registry
-        found = registry.backends()
+        # No more of what was asked for is kept than there is: the answer may be long in being read.
+        names = tuple(name for name in registry.clusters if not wanted or name in wanted)
+        found = ((name, registry.backend_of(name)) for name in names)
         resources = (
             cluster_load_assignment(name, backend.ip, backend.port)
-            for name, backend in found.items()
-            if not wanted or name in wanted
+            for name, backend in found
+            if backend is not None
         )
         return _json({"version_info": registry.clusters.version, "resources": resources})
 

@@ -26,11 +26,12 @@ from shim.registrar.http_server import HttpServer
 from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
 from shim.registrar.state import State
-from shim.registrar.trust import EnvoyUsers
+from shim.registrar.trust import EnvoyUsers, share_with_group
 
 log = logging.getLogger("envoy-docker-shim")
 
 API_BACKLOG = 4096
+FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
 
 
 def main(args: list[str]) -> int:
@@ -79,6 +80,7 @@ async def serve(config: Config) -> None:
         state.shims.port_owner.begin(config.envoy_user if isinstance(config.envoy_user, int) else None)
         clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)
+        warn_of_ports_that_anybody_can_take(config)
         if config.api_address.path:
             clean.callback(_unlink, config.api_address.path)
         clean.callback(state.shims.control_pipes.close)
@@ -146,6 +148,19 @@ def listen_api(endpoint: Endpoint) -> socket.socket:
     return sock
 
 
+def warn_of_ports_that_anybody_can_take(config: Config) -> None:
+    """Warn of ports that any user of this host can take while their program restarts: those from 1024 on."""
+    for key, endpoint in (("api_address", config.api_address), ("envoy_admin", config.envoy_admin)):
+        if endpoint.port >= FIRST_FREE_PORT:
+            log.warning(
+                "%s: any user of this host can take %s while its program restarts, and be taken for it:"
+                " better a unix: path, or a port below %d",
+                key,
+                endpoint,
+                FIRST_FREE_PORT,
+            )
+
+
 async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
     envoys = EnvoyUsers(config.envoy_user, config.envoy_admin)
     api = Api(state, envoys.trusts)
@@ -155,6 +170,8 @@ async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
     with sock:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(envoys.run)
+            if config.api_address.path:
+                nursery.start_soon(share_with_group, config.api_address.path, config.envoy_user)
             nursery.start_soon(inspect_nacks, receive, state, str(config.envoy_admin))
             nursery.start_soon(server.serve, sock)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from shim.config.values import host_and_port
+from shim.config.values import socket_or_address
 from shim.core.discovery.sessions import Session
 from shim.core.endpoint import Endpoint
 from shim.core.text import printable
@@ -40,7 +40,7 @@ async def inspect_nacks(
         listeners = state.registry.listeners
         try:
             with trio.fail_after(TIMEOUT):
-                admin = host_and_port(admin_of(session, default_admin))
+                admin = admin_of(session, default_admin)
                 found = await _reasons(admin, SIZE_BASE + SIZE_EACH * len(listeners))
         except (OSError, ValueError, trio.TooSlowError) as error:
             log.warning(
@@ -58,14 +58,14 @@ async def inspect_nacks(
         state.touch()
 
 
-def admin_of(session: Session, default_admin: str) -> str:
+def admin_of(session: Session, default_admin: str) -> Endpoint:
     """The admin address on which this Envoy's own user listens.  Raises ValueError: there is none."""
-    for admin in (session.admin, default_admin):
+    for text in (session.admin, default_admin):
         try:
-            url_of(admin)
+            admin = local_admin(text)
         except ValueError:
             continue
-        if owner_of_listener(host_and_port(admin)) == session.user:
+        if owner_of_listener(admin) == session.user:
             return admin
     raise ValueError(f"user {session.user} has none there, nor at {default_admin}")
 
@@ -95,13 +95,15 @@ def _kept(found: dict[str, Any]) -> dict[str, Any] | None:
 _WANTED = frozenset(("configs", "name", "error_state", "failed_configuration", "details"))
 
 
-def url_of(admin: str) -> str:
-    """The URL of the config dump.  Raises ValueError: not a loopback address and a port."""
-    endpoint = host_and_port(admin)
-    # The address came with an unauthenticated request: it must lead to this host.
-    if ipaddress.ip_address(endpoint.host).is_loopback:
-        return f"http://{endpoint}{DUMP_PATH}"
-    raise ValueError("an admin address is a loopback address and a port")
+def local_admin(text: str) -> Endpoint:
+    """The admin address that an Envoy names: it came with any request, so it must be on this host.
+
+    Raises ValueError: it is not.
+    """
+    admin = socket_or_address(text)
+    if admin.path or ipaddress.ip_address(admin.host).is_loopback:
+        return admin
+    raise ValueError("an admin address is a Unix socket, or a loopback address and a port")
 
 
 def rejections(dump: Any) -> dict[str, str]:

@@ -9,8 +9,8 @@ listeners counts only if the kernel says that its user is
   `envoy_admin`, the address of Envoy's admin.  That is an Envoy of a package, one of a systemd
   unit's `DynamicUser=`, or one in a container on the host's network (user 101 in Envoy's own image, by
   whatever name the host knows that number).  People's own accounts are no system users, and neither are
-  `nobody` and subordinate ids: an Envoy that one of those runs is served, and shown by `status` with the line
-  that the configuration needs.
+  `nobody` and subordinate ids: an Envoy that one of those runs is told what there is, gets no port, and is
+  shown by `status` with the line that the configuration needs.
 
 A name may become known only while the registrar runs (a `DynamicUser=` exists while its unit does), and a
 directory server may take long to look it up.  So a thread does that, and ``trusts`` never waits for it.
@@ -35,6 +35,27 @@ SYSTEM_USERS = range(1, 1000)
 DYNAMIC_USERS = range(61184, 65520)
 # A name is not looked up more often than this (seconds).
 LOOKUP_PAUSE = 1.0
+
+
+async def share_with_group(path: str, setting: str | int) -> None:
+    """Let the group of Envoy's user connect to the API's socket; ``setting`` is the key `envoy_user`."""
+    group = await trio.to_thread.run_sync(_group_of, setting, abandon_on_cancel=True)
+    if group is None:
+        return
+    try:
+        os.chown(path, -1, group)
+    except OSError as error:
+        log.warning("%s cannot be given to Envoy's group %d: %s", path, group, error.strerror)
+
+
+def _group_of(setting: str | int) -> int | None:
+    try:
+        if isinstance(setting, int):
+            return pwd.getpwuid(setting).pw_gid
+        return pwd.getpwnam(AUTO_NAME if setting == AUTO else setting).pw_gid
+    except (KeyError, OSError, ValueError):
+        # A number without a name, such as one of a container's: its group has the same.
+        return setting if isinstance(setting, int) else None
 
 
 class EnvoyUsers:

@@ -16,7 +16,7 @@ from tests.harness.envoy import Envoy
 from tests.harness.host import Host
 from tests.harness.stack import Stack
 
-NOBODY = 65534
+ROOT, NOBODY = 0, 65534
 ENVOY = 101  # as in Envoy's own container image
 
 

@@ -16,6 +16,8 @@ PORTS = range(8200, 8500)
 # What the registrar may have under attack (MB), whatever the attack.
 MEMORY = 128
 SETTLE = 6.0
+# Seconds.  It takes a quarter of one, and of what others want of the same machine there is no end.
+SOON = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_what_others_ask_for_holds_up_nobody_else(rig: Rig, kind: str, count: in
     print(
         f"\nhealth {slowest:.2f} s, registered {registered:.2f}, served {served:.2f}, released {released:.2f}"
     )
-    assert slowest < 1 and registered < 1 and served < 1 and released < 1
+    assert max(slowest, registered, served, released) < SOON
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_user_with_a_block_of_subordinate_ids_costs_an_envoy_no_connection(rig
     print(f"\n{gone} connections of Envoy's lost, a new port served after {served:.2f} s")
     # It makes new ones now and then by itself.
     assert gone <= 1
-    assert served < 1
+    assert served < SOON
 
 
 def connections(rig: Rig) -> int:

@@ -18,17 +18,18 @@ from shim.wire.words import DEFAULT_SOCKET
 
 DEFAULTS = Config(
     socket=DEFAULT_SOCKET,
-    api_address=Endpoint("127.0.0.1", 7776),
+    api_address=Endpoint(path="/run/envoy-docker-shim/api.sock"),
     docker_host="unix:///var/run/docker.sock",
     default_mode=MODES["http"],
     trusted_hops=0,
     tracing=None,
-    envoy_admin=Endpoint("127.0.0.1", 9901),
+    envoy_admin=Endpoint(path="/run/envoy/admin.sock"),
+    scrape_address=Endpoint("127.0.0.1", 9901),
     firewall=True,
     fail_open=True,
     envoy_user="auto",
     max_header_kb=256,
-    envoy_heap_mb=4096,
+    envoy_heap_mb=1536,
     log_level="info",
 )
 
@@ -157,7 +158,8 @@ WRONG = [
         for n in ("-1", "101", "x", ".nan", BIG)
     ],
     ("tracing: {jaeger: x}", "tracing.jaeger"),
-    *wrong("envoy_admin", "x", "unix:/x", "7"),
+    *wrong("envoy_admin", "x", "unix:x", "7"),
+    *wrong("scrape_address", "x", "unix:/x", "7"),
     *wrong("envoy_user", "", "''", "-1", "a b", "-x", "[envoy]", "true", "1.5", "4294967295", BIG),
     *wrong("max_header_kb", "7", "8193", "'256'", "true", "1.5", BIG),
     *wrong("envoy_heap_mb", "127", "x", ".inf"),

@@ -1,6 +1,7 @@
 """What is given to users: where it is, and the parts of README and docs/ that are checked."""
 
 import re
+import textwrap
 
 from shim.core.docker import labels
 from tests.harness.engines import ROOT
@@ -23,6 +24,13 @@ def blocks(language: str, page: str | None = None) -> list[str]:
     """The code blocks in that language, of one page or of all."""
     texts = PAGES.values() if page is None else [PAGES[page]]
     return [block for text in texts for found, block in FENCE.findall(text) if found == language]
+
+
+def section_blocks(language: str, page: str, heading: str) -> list[str]:
+    """The code blocks in that language below a heading and above the next one of its level."""
+    (level,) = re.findall(rf"^(#+) {re.escape(heading)}$", PAGES[page], re.MULTILINE)
+    section = PAGES[page].split(f"{level} {heading}\n", 1)[1].split(f"\n{level} ", 1)[0]
+    return [textwrap.dedent(block) for found, block in FENCE.findall(section) if found == language]
 
 
 def prose(page: str) -> str:

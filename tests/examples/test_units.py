@@ -1,5 +1,6 @@
 """The systemd units run what there is, where the defaults say, and systemd takes them."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,7 +20,11 @@ def settings_of(unit: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("unit", ["envoy-docker-shim.service", "envoy.service"])
 def test_what_a_unit_runs_is_a_command_of_ours_or_envoy(unit: str) -> None:
-    commands = [shlex.split(value.lstrip("-")) for key, value in settings_of(unit) if key.startswith("Exec")]
+    commands = [
+        shlex.split(value.lstrip("-"))
+        for key, value in settings_of(unit)
+        if re.match("Exec(Start|Reload|Stop)", key)
+    ]
     assert commands
     for program, *arguments in commands:
         if program == "envoy":

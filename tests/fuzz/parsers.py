@@ -7,8 +7,6 @@ from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
-import httpx
-
 from shim.config.keys import ConfigError
 from shim.config.load import load
 from shim.core.binding import binding_from_flags
@@ -23,7 +21,7 @@ from shim.core.service import unnamed_service
 from shim.core.text import NAME_LIMIT
 from shim.host.procfs import flags_of
 from shim.registrar.docker import ID_LIMIT, UnexpectedAnswer, _started_container
-from shim.registrar.nack_reasons import rejections, url_of
+from shim.registrar.nack_reasons import local_admin, rejections
 from shim.wire.flags import FlagError, format_address, parse_flags
 from shim.wire.words import MARK, NAME
 from tests.builders import make_binding
@@ -163,8 +161,8 @@ def event(data: bytes) -> None:
 def refusals(data: bytes) -> None:
     """What an Envoy's admin, or whoever is at that address, says; and that address."""
     try:
-        url = url_of(data.decode("utf-8", "replace"))
-        assert ip_address(httpx.URL(url).host).is_loopback, url
+        admin = local_admin(data.decode("utf-8", "replace"))
+        assert admin.path.startswith("/") or ip_address(admin.host).is_loopback, admin
     except ValueError:
         pass
     try:

@@ -132,7 +132,7 @@ class Dockerd:
     def import_image(self) -> None:
         """Make IMAGE: busybox with all its applets, empty /tmp and /www. Once is enough for a data-root."""
         if not self._has_image:
-            self.docker("import", "-", IMAGE, stdin=_busybox_tar())
+            self.docker("import", "-", IMAGE, stdin=busybox_tar())
             self._has_image = True
 
     def run(
@@ -151,8 +151,7 @@ class Dockerd:
 
     def run_http(self, word: str, *options: str, port: int = 80, **kw: Any) -> str:
         """A container whose HTTP server answers / with a line that is `word`; other paths are 404."""
-        serve = f'echo "$0" >/www/index.html && exec httpd -f -h /www -p {port}'
-        return self.run(*options, cmd=["sh", "-c", serve, word], **kw)
+        return self.run(*options, cmd=["sh", "-c", SERVE_HTTP.format(port=port), word], **kw)
 
     def run_tcp_echo(self, *options: str, port: int = 7, **kw: Any) -> str:
         return self.run(*options, cmd=["nc", "-ll", "-p", str(port), "-e", "cat"], **kw)
@@ -255,6 +254,7 @@ def python_container_args() -> list[str]:
     return [*mounts.values(), *env, "--workdir=/tmp"]
 
 
+SERVE_HTTP = 'echo "$0" >/www/index.html && exec httpd -f -h /www -p {port}'
 UDP_ECHO = """
 import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -288,7 +288,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @functools.lru_cache(maxsize=1)
-def _busybox_tar() -> bytes:
+def busybox_tar() -> bytes:
+    """What IMAGE is imported from."""
     busybox = which("busybox")
     assert busybox is not None, "needs busybox-static"
     made = io.BytesIO()

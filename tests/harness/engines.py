@@ -30,6 +30,14 @@ TOOLS = {
     "systemd-analyze": "systemd",
     "faketime": "faketime",
 }
+# And for the tests on a host that boots (tests.harness.machine).
+MACHINE_TOOLS = {
+    "mmdebstrap": "mmdebstrap",
+    "mount": "mount",
+    "busybox": "busybox-static",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -55,12 +63,16 @@ def which(command: str) -> Path | None:
     return Path(found) if found else None
 
 
-def missing() -> list[str]:
-    """What keeps the tests on a real dockerd from running here, apart from the engines; empty: nothing."""
+def missing(*, machine: bool = False) -> list[str]:
+    """What keeps the tests on a real dockerd from running here, apart from the engines; empty: nothing.
+
+    With `machine`, the tests on a host that boots.
+    """
+    tools = MACHINE_TOOLS if machine else TOOLS
     reasons = [] if os.geteuid() == 0 else ["not root"]
-    lacking = [name for name in TOOLS if name != "dockerd" and which(name) is None]
+    lacking = [name for name in tools if name != "dockerd" and which(name) is None]
     if lacking:
-        reasons.append(f"no {', '.join(lacking)} (Debian: {' '.join(sorted({TOOLS[x] for x in lacking}))})")
+        reasons.append(f"no {', '.join(lacking)} (Debian: {' '.join(sorted({tools[x] for x in lacking}))})")
     return reasons
 
 
@@ -78,7 +90,8 @@ def find_engine(name: str) -> Engine:
 
 def ensure_packages() -> None:
     """Install what is missing, without starting the host's own dockerd."""
-    lacking = {package for command, package in TOOLS.items() if which(command) is None}
+    tools = {**TOOLS, **MACHINE_TOOLS}
+    lacking = {package for command, package in tools.items() if which(command) is None}
     if lacking:
         if os.geteuid() or which("apt-get") is None:
             raise Missing(f"install these packages first: {' '.join(sorted(lacking))}")

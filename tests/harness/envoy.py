@@ -37,6 +37,7 @@ class Envoy:
     ``prefix`` is put before the command, such as ``["nsenter", "--net=/run/netns/x"]``; it must exec, not
     fork, as signals go to the process started.  ``connect`` makes a connection to the admin; without it,
     the admin's address is taken from the bootstrap (a pipe, or an IP whose port may be 0).
+    ``program``: another Envoy than ``binary()``.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Envoy:
         args: Sequence[str] = (),
         connect: Connect | None = None,
         log_level: str = "info",
+        program: Path | None = None,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "envoy.json"
@@ -58,7 +60,7 @@ class Envoy:
         # No hot restart: it is what makes two Envoys on a machine need different base ids.
         self._command = [
             *prefix,
-            str(binary()),
+            str(program or binary()),
             *("-c", str(self.config), "--concurrency", "1", "--disable-hot-restart"),
             *("--admin-address-path", str(self._address_file), "--log-level", log_level, *args),
         ]

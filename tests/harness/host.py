@@ -84,6 +84,18 @@ class Host(Namespace):
         if self._neighbour is not None:
             self._neighbour.reap()
 
+    def renew_network(self) -> None:
+        """An empty network namespace in place of the old one, as a reboot gives; the neighbour stays.
+
+        Whatever ran in the old one must have ended.
+        """
+        if self._neighbour is not None:
+            self._neighbour.run("ip", "link", "delete", "eth0")  # at once: the namespace goes when it likes
+        run(["ip", "netns", "delete", self.name], env=tool_env())
+        self.make()
+        if self._neighbour is not None:
+            self._join(self._neighbour)
+
     def pids(self) -> set[int]:
         """Every process of the machine: in its namespaces, or in a container of its dockerd."""
         return _pids(self.name)

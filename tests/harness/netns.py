@@ -125,7 +125,11 @@ class Namespace(Place):
         super().__init__()
         self.name = name
         self.path = NETNS_DIR / name
-        run(["ip", "netns", "add", name], env=tool_env())
+        self.make()
+
+    def make(self) -> None:
+        """Make the namespace itself, once."""
+        run(["ip", "netns", "add", self.name], env=tool_env())
         self.call(_prepare_ipv6)
         self.run("ip", "link", "set", "lo", "up")
 

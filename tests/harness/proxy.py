@@ -212,3 +212,19 @@ def _readable(fd: int, timeout: float) -> bool:
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     return bool(poller.poll(max(0.0, timeout) * 1000))
+
+
+def sharing(address: Address, user: int) -> socket.socket:
+    """A socket of that user's with all options that may share a port, as Envoy's are.  Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    try:
+        if ":" in address[0]:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            sock.setsockopt(socket.SOL_SOCKET, option, 1)
+        os.fchown(sock.fileno(), user, -1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

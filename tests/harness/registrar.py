@@ -25,7 +25,7 @@ from .wait import eventually
 
 # Unpacked once for all tests, not once a test.
 SHIV_ROOT = ROOT / ".build" / "unpacked"
-API_PORT = 7776  # where the API is unless the configuration says otherwise
+API_PORT, ADMIN_PORT = 7776, 9901  # where tests put them: the defaults are Unix sockets
 
 
 class Registrar:
@@ -125,10 +125,11 @@ class Registrar:
 
 
 class HostRegistrar(Registrar):
-    """On a throw-away machine, at the default ports; the environment names its socket and Docker's."""
+    """On a throw-away machine, at ports of its loopback; the environment names its socket and Docker's."""
 
     def __init__(self, host: Host, artifact: Path, docker_host: str, settings: Mapping[str, Any]) -> None:
-        super().__init__(host, artifact, host.dir, {"log_level": "debug", **settings})
+        places = {"api_address": f"127.0.0.1:{API_PORT}", "envoy_admin": f"127.0.0.1:{ADMIN_PORT}"}
+        super().__init__(host, artifact, host.dir, {"log_level": "debug", **places, **settings})
         self.env |= {"SHIM_SOCKET": str(self.socket), "DOCKER_HOST": docker_host}
 
 

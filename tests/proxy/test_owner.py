@@ -11,7 +11,7 @@ import pytest
 from shim.wire.words import OWNER_SUFFIX
 from tests.conftest import cannot
 from tests.harness.clients import Address
-from tests.harness.proxy import bound_socket, flags, free_port, refusal, start_proxy
+from tests.harness.proxy import bound_socket, flags, free_port, refusal, sharing, start_proxy
 from tests.harness.registrar import SHIV_ROOT
 
 NOWHERE = ("127.0.0.1", 9)
@@ -34,22 +34,6 @@ def env(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def say_owner(env: dict[str, str], text: str) -> None:
     os.symlink(text, env["SHIM_SOCKET"] + OWNER_SUFFIX)
-
-
-def sharing(address: Address, user: int) -> socket.socket:
-    """A socket of that user's with all options that may share a port, as Envoy's are.  Raises OSError."""
-    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-    try:
-        if ":" in address[0]:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-            sock.setsockopt(socket.SOL_SOCKET, option, 1)
-        os.fchown(sock.fileno(), user, -1)
-        sock.bind(address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def may_listen(address: Address, user: int) -> bool:

@@ -307,6 +307,24 @@ def test_term_and_then_int_is_heard_as_both(shell: str) -> None:
 # -- commands ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a socket away")
+def test_it_gives_its_port_to_the_user_it_is_told(shim: Parked) -> None:
+    port = Path(f"/proc/{shim.pid}/fd/{PORT_FD}")
+    for user in (101, 4294967294, 0):
+        shim.say(b"owner %d\n" % user)
+        eventually(lambda u=user: port.stat().st_uid == u, TIMEOUT, f"it is {user}'s")  # type: ignore[misc]
+    for nonsense in (b"owner\n", b"owner \n", b"owner nobody-there\n", b"owner 5 /etc\n", b"owner -v\n"):
+        shim.say(nonsense)
+    shim.say(b"nothing\n")
+    assert port.stat().st_uid == 0
+    os.write(shim.wake, b"owner 101\n")
+    shim.kill(signal.SIGINT)  # in the middle of it
+    shim.hear(b"release\n")
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert shim.rest() == b""
+
+
 def test_it_ends_when_told_and_says_nothing(shim: Parked) -> None:
     shim.say(b"exit\n")
     shim.ends(AT_ONCE)

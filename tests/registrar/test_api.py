@@ -174,6 +174,7 @@ async def test_bindings_tell_everything_about_a_port() -> None:
         "image": "shop/web:1",
         "labels": {"ServiceName": "web", "EnvironmentName": "dev", "ProxyMode": "http"},
         "cluster": "web-dev-8080",
+        "network": {"by": "docker", "why": "firewall: off"},
         "acknowledged_by": [],
         "rejected_by": {},
         "problem": "odd",
@@ -307,3 +308,50 @@ async def test_endpoints_are_those_of_the_clusters_that_are_named_or_of_all() ->
 
     assert await names() == await names(resource_names=[]) == {"web-dev-8080", "api-9090"}
     assert await names(resource_names=["api-9090", "x"]) == {"api-9090"}
+
+
+@in_trio
+async def test_a_held_poll_keeps_nothing_of_what_was_asked() -> None:
+    registrar = Registrar()
+    registrar.publish()
+    version = await version_of(registrar.poll(CLUSTERS))
+    body = bytearray(make_poll(version, resource_names=["x" * 1000] * 100))
+    request = Request("POST", CLUSTERS, {"host": "envoy"}, body, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(registrar.api.handle, request)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not body
+        nursery.cancel_scope.cancel()
+
+
+@in_trio
+async def test_who_is_not_trusted_is_answered_and_nothing_depends_on_him() -> None:
+    registrar = Registrar()
+    registrar.publish()
+    mallory, envoy = 65534, 0
+
+    async def poll(user: int, connection: int, version: str = "") -> Response:
+        body = make_poll(version, node="the same")
+        return await registrar.api.handle(Request("POST", LISTENERS, {}, body, connection, user))
+
+    await trio.sleep(2)
+    registrar.state.touch()
+    told = {user: await version_of(poll(user, user)) for user in (mallory, envoy)}
+    assert told[mallory] == told[envoy]
+    assert {session.user: session.trusted for session in registrar.state.sessions} == {
+        mallory: False,
+        envoy: True,
+    }
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll, mallory, mallory, told[mallory])
+        await trio.testing.wait_all_tasks_blocked()
+        assert registrar.state.sessions.processed() == (-1, -1)
+        nursery.start_soon(poll, envoy, envoy, told[envoy])
+        await trio.testing.wait_all_tasks_blocked()
+        assert registrar.state.sessions.processed()[1] == registrar.state.registry.listeners.sequence
+        (binding,) = document(await registrar.get("/bindings"))
+        assert binding["acknowledged_by"] == ["the same"]
+        nursery.cancel_scope.cancel()
+    # One that goes takes no other of that name with it.
+    registrar.state.connection_closed(mallory)
+    assert [session.user for session in registrar.state.sessions] == [envoy]

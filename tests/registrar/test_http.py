@@ -291,3 +291,60 @@ async def test_what_the_system_does_not_take_at_once_follows_whole_and_in_order(
             found += await ours.receive_some(1 << 20)
         await ours.aclose()
     assert bytes(found.partition(b"\r\n\r\n")[2]) == wanted
+
+
+# -- work and memory ------------------------------------------------------------------------------------
+
+
+@in_trio
+async def test_a_body_in_many_pieces_is_refused() -> None:
+    head, piece = CHUNKED.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", b"1\r\na\r\n"
+    async with connected() as client:
+        await client.send_all(head + piece * http_connection.PIECES_LIMIT + b"0\r\n\r\n")
+        assert statuses(await heard(client)) == [200]
+        await client.send_all(head + piece * (http_connection.PIECES_LIMIT + 1))
+        assert statuses(await heard(client)) == [413]
+        assert await is_closed(client)
+
+
+@in_trio
+async def test_requests_in_a_row_are_read_no_further_than_the_next() -> None:
+    held = trio.Event()
+
+    async def answer(_: Request) -> Response:
+        await held.wait()
+        return Response(200)
+
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(s)) for s in socket.socketpair())
+    sent = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(HttpServer(answer, Closed().connections.append).attend, theirs)
+        with trio.move_on_after(5):
+            while True:
+                sent += await ours.socket.send(GET * 1000)
+        # What the system takes, and what is read at once.
+        assert sent < 1 << 20
+        held.set()
+        answers = bytearray()
+        while answers.count(b"HTTP/1.1 200") < sent // len(GET):
+            answers += await ours.receive_some()
+        await ours.aclose()
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@in_trio
+async def test_an_answer_whose_length_nobody_knows_comes_in_parts(version: bytes, method: bytes) -> None:
+    async def answer(_: Request) -> Response:
+        return Response(200, iter([b"one ", b"two"]))
+
+    async with connected(answer) as client:
+        await client.send_all(GET.replace(b"1.1", version).replace(b"GET", method))
+        head, _, body = (await heard(client)).partition(b"\r\n\r\n")
+        assert b"content-length" not in head.lower()
+        chunked = b"transfer-encoding: chunked" in head.lower()
+        assert chunked == (version == b"1.1")
+        if method == b"HEAD":
+            assert body == b""
+        else:
+            assert body == (b"4\r\none \r\n3\r\ntwo\r\n0\r\n\r\n" if chunked else b"one two")

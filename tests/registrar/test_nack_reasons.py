@@ -12,15 +12,15 @@ import pytest
 import trio
 
 from shim.core.discovery.sessions import Session
-from shim.registrar.nack_reasons import admin_of, inspect_nacks, rejections, url_of
+from shim.registrar.nack_reasons import admin_of, inspect_nacks, local_admin, rejections
 from tests.builders import QuietState
 
 LISTENER = "tcp/0.0.0.0:80"
 
 
-@pytest.mark.parametrize("admin", ["127.0.0.1:9901", "127.1.2.3:1", "[::1]:65535"])
-def test_a_loopback_address_is_asked(admin: str) -> None:
-    assert url_of(admin).startswith(f"http://{admin}/config_dump")
+@pytest.mark.parametrize("admin", ["127.0.0.1:9901", "127.1.2.3:1", "[::1]:65535", "unix:/run/a.sock"])
+def test_an_address_of_this_host_is_asked(admin: str) -> None:
+    assert str(local_admin(admin)) == admin
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,13 @@ def test_a_loopback_address_is_asked(admin: str) -> None:
         "127.0.0.1:" + "9" * 30,
         "127.0.0.1:\u0661",
         "127.0.0.1:1/x?",
+        "unix:run/a.sock",
+        "unix:/" + 110 * "a",
     ],
 )
 def test_nothing_else_is(admin: str) -> None:
     with pytest.raises(ValueError):
-        url_of(admin)
+        local_admin(admin)
 
 
 @asynccontextmanager
@@ -135,7 +137,7 @@ def test_an_envoys_admin_is_where_its_own_user_listens() -> None:
         ):
             session = Session("node", said, 0.0, user)
             if found:
-                assert admin_of(session, configured) == found
+                assert str(admin_of(session, configured)) == found
             else:
                 with pytest.raises(ValueError, match="has none there"):
                     admin_of(session, configured)

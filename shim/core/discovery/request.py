@@ -13,7 +13,7 @@ from shim.core.text import printable
 # The registrar's versions are 32 digits and a retry's number, and "[::1]:65535" is a long address.
 # In characters.
 VERSION_LIMIT = 64
-ADMIN_LIMIT = 64
+ADMIN_LIMIT = 128
 # How many Envoys' descriptions of themselves are kept.
 KNOWN_LIMIT = 64
 

@@ -6,6 +6,7 @@ from typing import Any
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.json import Json, socket_address
 from shim.core.envoy.modes import MODES
+from shim.core.envoy.scrape import ADMIN_CLUSTER, scrape_listener
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
 
 REGISTRAR_CLUSTER = "envoy_docker_shim_registrar"
@@ -29,9 +30,9 @@ DRAIN_TIME = 3600
 # A head is kept until it is whole, and its sender may take its time: 150 heads of 8 MB made Envoy 1.2 GB.
 # Envoy's own limit is 60 kB, and there are applications that answer with more cookies than that.
 MAX_HEADER_KB = 256
-# From here on Envoy turns new work away, rather than be killed with all it serves.  A thousand ports take
-# 0.1 GB.
-HEAP_MB = 4096
+# From here on Envoy turns new work away, rather than be killed with all it serves (its unit: MemoryMax=2G).
+# A thousand ports take 0.1 GB.
+HEAP_MB = 1536
 
 # The pages of Envoy's admin that stay reachable: reading them changes nothing.  The admin has no password and
 # takes a POST from any web page, so all others (/quitquitquit, /logging, /drain_listeners) are closed.
@@ -65,6 +66,7 @@ def bootstrap(
     admin: Endpoint,
     collector: Collector | None = None,
     *,
+    scrape: Endpoint | None = None,
     refresh_delay: str = REFRESH_DELAY,
     max_header_kb: int = MAX_HEADER_KB,
     heap_mb: int = HEAP_MB,
@@ -72,9 +74,14 @@ def bootstrap(
     """The whole bootstrap, ready to be dumped as YAML or JSON.
 
     ``registrar`` is where discovery is served, ``admin`` where Envoy's admin listens.  ``node_cluster`` is
-    the service name of every Zipkin span.
+    the service name of every Zipkin span.  ``scrape`` is where statistics can be read if the admin is a Unix
+    socket.
     """
     clusters = [_registrar_cluster(registrar)]
+    listeners = []
+    if admin.path and scrape is not None:
+        clusters.append(_cluster(ADMIN_CLUSTER, admin))
+        listeners.append(scrape_listener(scrape))
     if collector is not None:
         clusters.append(_collector_cluster(collector))
     return {
@@ -84,13 +91,13 @@ def bootstrap(
             "metadata": {METADATA_KEY: {"admin": str(admin)}},
         },
         "admin": {
-            "address": _address(admin),
+            "address": _admin_address(admin),
             # The query is part of what is matched.
             "allow_paths": [{"safe_regex": {"regex": rf"/({ADMIN_PAGES})(\?.*)?"}}],
         },
         # Not one object twice: YAML would write an anchor.
         "dynamic_resources": {"cds_config": _source(refresh_delay), "lds_config": _source(refresh_delay)},
-        "static_resources": {"clusters": clusters},
+        "static_resources": {"clusters": clusters, **({"listeners": listeners} if listeners else {})},
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": _runtime(max_header_kb)}]},
         **_stats(),
         "overload_manager": _overload(heap_mb),
@@ -147,6 +154,11 @@ def _cluster(name: str, endpoint: Endpoint) -> Json:
         "connect_timeout": "2s",
         "load_assignment": {"cluster_name": name, "endpoints": endpoints},
     }
+
+
+def _admin_address(admin: Endpoint) -> Json:
+    """Envoy makes the socket itself: for its own group, in which the registrar is."""
+    return {"pipe": {"path": admin.path, "mode": 0o660}} if admin.path else _address(admin)
 
 
 def _address(endpoint: Endpoint) -> Json:

@@ -28,9 +28,9 @@ class ClusterClaims:
     def __contains__(self, name: str) -> bool:
         return name in self._users
 
-    def backends(self) -> dict[str, Backend]:
-        """The container port of each cluster."""
-        return {name: backend for name, (backend, _) in self._upstreams.items()}
+    def backend_of(self, name: str) -> Backend | None:
+        """The container port of this cluster; None: there is no such cluster."""
+        return self._upstreams[name][0] if name in self._upstreams else None
 
     def sequence_of(self, name: str) -> int:
         """What an Envoy must have processed to know this cluster."""

@@ -95,9 +95,9 @@ class Registry:
         """The leases whose container has this address, oldest first."""
         return [self._leases[i] for i in self._by_container.get(ip, ())]
 
-    def backends(self) -> dict[str, Backend]:
-        """What each cluster stands for."""
-        return self._clusters.backends()
+    def backend_of(self, cluster: str) -> Backend | None:
+        """What a cluster stands for."""
+        return self._clusters.backend_of(cluster)
 
     def unlabelled(self) -> Iterator[Unlabelled]:
         """The containers without labels, the one that has waited longest first."""

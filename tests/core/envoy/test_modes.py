@@ -1,23 +1,20 @@
-"""How the table of modes is told in a sentence, however many rows it has."""
+"""How the table of modes is told in a sentence, with two of them and with more."""
 
 import pytest
 
 from shim.core.envoy import modes
-from shim.core.envoy.modes import TCP, mode_names, none_of_the_modes
+from shim.core.envoy.modes import HTTP, TCP, mode_names, none_of_the_modes
 
 
 @pytest.mark.parametrize(
-    ("names", "listed", "none"),
+    ("names", "listed", "quoted", "none"),
     [
-        (["a", "b"], "`a` or `b`", "neither a nor b"),
-        (["a", "b", "c"], "`a`, `b` or `c`", "none of a, b and c"),
-        (["a", "b", "c", "d"], "`a`, `b`, `c` or `d`", "none of a, b, c and d"),
+        (("http", "tcp"), "http or tcp", "`http` or `tcp`", "neither http nor tcp"),
+        (("http", "tcp", "raw"), "http, tcp or raw", "`http`, `tcp` or `raw`", "none of http, tcp and raw"),
     ],
 )
-def test_modes_are_listed_in_plain_english(
-    monkeypatch: pytest.MonkeyPatch, names: list[str], listed: str, none: str
+def test_the_table_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], listed: str, quoted: str, none: str
 ) -> None:
-    monkeypatch.setattr(modes, "MODES", {name: TCP._replace(name=name) for name in names})
-    assert mode_names("`") == listed
-    assert mode_names() == listed.replace("`", "")
-    assert none_of_the_modes() == none
+    monkeypatch.setattr(modes, "MODES", {name: (HTTP if name == "http" else TCP) for name in names})
+    assert (mode_names(), mode_names("`"), none_of_the_modes()) == (listed, quoted, none)

@@ -1,0 +1,200 @@
+"""The units on a running systemd, installed as the README says: what is served, allowed and exposed."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.engines import Engine
+from tests.harness.machine import Machine
+from tests.harness.wait import eventually
+from tests.machine.conftest import booted
+from tests.machine.installing import install
+
+pytestmark = [pytest.mark.machine, pytest.mark.envoy]
+
+REGISTRAR, ENVOY = "envoy-docker-shim.service", "envoy.service"
+
+# What `systemd-analyze security` (252) says, from 0 (nothing to gain) to 10; lower it when it gets lower.
+EXPOSURE = {REGISTRAR: 2.2, ENVOY: 1.4}
+
+
+@pytest.fixture(scope="module")
+def machine(engine: Engine, artifact: Path) -> Iterator[Machine]:
+    """One for all tests here: none of them leaves it other than it was."""
+    with booted(engine) as running:
+        install(running, artifact)
+        running.run_http("hello", "--name=c1", "--publish=8080:80", "--restart=always")
+        served(running)
+        yield running
+
+
+def served(machine: Machine, word: str = "hello") -> None:
+    """A client outside gets 200 with that word."""
+    for address in (machine.ip, f"[{machine.ip6}]"):
+        url = f"http://{address}:8080/"
+        eventually(lambda at=url: machine.client.http_get(at).text == f"{word}\n", 20, url)  # type: ignore[misc]
+
+
+def states(machine: Machine) -> list[str]:
+    bindings = json.loads(machine.run("envoy-docker-shim", "status", "--json"))["bindings"]
+    return [binding["state"] for binding in bindings]
+
+
+def main_pid(machine: Machine, unit: str) -> int:
+    return int(machine.unit(unit, "MainPID")["MainPID"])
+
+
+def test_units_run_from_boot_and_a_client_outside_is_served_by_envoy(machine: Machine) -> None:
+    assert machine.run("systemctl", "is-system-running").strip() == "running"
+    for unit in (REGISTRAR, ENVOY, "docker.service"):
+        found = machine.unit(unit, "ActiveState", "UnitFileState", "NRestarts", "Result")
+        assert found == {
+            "ActiveState": "active",
+            "UnitFileState": "enabled",
+            "NRestarts": "0",
+            "Result": "success",
+        }
+    # It is Envoy: without it nobody is there.
+    machine.run("systemctl", "stop", "envoy")
+    with pytest.raises(ConnectionRefusedError):
+        machine.client.connect(machine.ip, 8080)
+    machine.run("systemctl", "start", "envoy")
+    served(machine)
+
+
+@pytest.mark.parametrize("how", ["restart", "kill --signal=KILL"])
+def test_a_new_registrar_finds_the_shims(machine: Machine, how: str) -> None:
+    before = main_pid(machine, REGISTRAR)
+    machine.run("systemctl", *how.split(), REGISTRAR)
+    eventually(lambda: main_pid(machine, REGISTRAR) not in {before, 0})
+    eventually(lambda: states(machine) == ["serving", "serving"], what="both of the port's shims are known")
+    served(machine)
+    # And can end them: the port is free at once for the next.
+    machine.docker("restart", "--time=0", "c1", timeout=15)
+    eventually(lambda: states(machine) == ["serving", "serving"])
+    served(machine)
+
+
+@pytest.mark.parametrize("unit", EXPOSURE)
+def test_a_unit_is_exposed_no_more_than_it_was(machine: Machine, unit: str) -> None:
+    text = machine.run("systemd-analyze", "security", "--no-pager", unit)
+    (level,) = re.findall(rf"Overall exposure level for {re.escape(unit)}: ([\d.]+)", text)
+    assert float(level) <= EXPOSURE[unit], text
+
+
+def test_each_unit_has_bounds_of_its_own(machine: Machine) -> None:
+    bounds = ("MemoryMax", "TasksMax", "OOMPolicy")
+    assert machine.unit(REGISTRAR, *bounds) == {
+        "MemoryMax": str(256 << 20),
+        "TasksMax": "64",
+        "OOMPolicy": "kill",
+    }
+    assert machine.unit(ENVOY, *bounds) == {
+        "MemoryMax": str(2 << 30),
+        "TasksMax": "1024",
+        "OOMPolicy": "kill",
+    }
+
+
+# Run in a unit's place: prints what each attempt came to, None or the error.
+PROBE = """
+import json, mmap, os, shutil, socket, subprocess, sys
+
+def copied():
+    for folder in PLACES:
+        at = folder + "/copy"
+        try:
+            shutil.copy("/usr/bin/true", at)
+        except OSError:
+            continue
+        try:
+            os.waitpid(os.posix_spawn(at, [at], {}), 0)
+            print("it may run", at)
+            return
+        except OSError:
+            pass
+        finally:
+            os.unlink(at)
+    raise OSError
+
+def written():
+    for folder in PLACES:
+        if not folder.startswith(MINE):
+            try:
+                open(folder + "/probe", "w").close()
+                return print("it may write to", folder)
+            except OSError:
+                pass
+    raise OSError
+
+def chowned():
+    at = os.environ.get("RUNTIME_DIRECTORY", "/tmp") + "/owned"
+    open(at, "w").close()
+    os.chown(at, 65534, 65534)
+    os.unlink(at)
+
+def asked(address):
+    socket.create_connection((address, 9000), 2).close()
+
+ATTEMPTS = {
+    "nft": lambda: subprocess.run(["nft", "add", "table", "inet", "probe"], check=True),
+    "chown": chowned,
+    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4).close(),
+    "packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close(),
+    "loopback": lambda: asked("127.0.0.1"),
+    "network": lambda: asked("CLIENT"),
+    "run what was written": copied,
+    "write and execute": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC).close(),
+    "write where others read": written,
+    "Docker": lambda: socket.socket(socket.AF_UNIX).connect("/run/docker.sock"),
+    "see pid 1": lambda: os.stat("/proc/1"),
+    "/proc/sys": lambda: os.stat("/proc/sys"),
+}
+MINE = ("/tmp", "/var/tmp", "/run/envoy-docker-shim", "/var/cache/envoy-docker-shim")
+MOUNTS = [line.split()[4] for line in open("/proc/self/mountinfo")]
+PLACES = [*MINE, "/etc", "/usr/bin", "/run/docker", "/var/lib", "/home", *MOUNTS]
+came_to = {}
+for name, attempt in ATTEMPTS.items():
+    try:
+        attempt()
+        came_to[name] = True
+    except (OSError, subprocess.SubprocessError) as error:
+        came_to[name] = False
+print("PROBE", json.dumps(came_to), flush=True)
+"""
+
+
+def probe(machine: Machine, unit: str, more: str = "") -> set[str]:
+    """Which attempts succeed for a process that the unit, with a line more, starts beside its own."""
+    machine.put("/usr/local/lib/probe.py", PROBE.replace("CLIENT", machine.client_ip))
+    machine.put(
+        f"/run/systemd/system/{unit}.d/probe.conf",
+        f"[Service]\nExecStartPost=/usr/bin/python3 -IS /usr/local/lib/probe.py\n{more}\n",
+    )
+    machine.run("systemctl", "daemon-reload")
+    try:
+        machine.run("systemctl", "restart", unit)
+    finally:
+        machine.run("rm", "-r", f"/run/systemd/system/{unit}.d")
+        machine.run("systemctl", "daemon-reload")
+        machine.run("journalctl", "--sync")
+        said = machine.journal()  # of all units: a short life may be over before it is told whose it was
+        print("\n".join(line for line in said.splitlines() if " envoy[" not in line)[-3000:])
+    came_to = json.loads(said.rpartition("PROBE ")[2].splitlines()[0])
+    return {name for name, succeeded in came_to.items() if succeeded}
+
+
+def test_the_units_may_do_what_they_need_and_little_else(machine: Machine) -> None:
+    for place in (machine.client, machine.host):
+        place.popen(["busybox", "nc", "-ll", "-p", "9000", "-e", "true"])
+        eventually(lambda at=place: at.connect("127.0.0.1", 9000).close() is None)  # type: ignore[misc]
+    may = {"nft", "netlink", "loopback", "Docker", "see pid 1"}
+    assert probe(machine, REGISTRAR) == may
+    # As the unit says of a Docker elsewhere.
+    assert probe(machine, REGISTRAR, f"IPAddressAllow={machine.client_ip}") == may | {"network"}
+    # Envoy goes wherever there are containers.
+    assert probe(machine, ENVOY) == {"loopback", "network"}
+    served(machine)
