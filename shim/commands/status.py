@@ -71,7 +71,7 @@ def problems(report: dict[str, Any]) -> list[str]:
 
 
 def past_envoy(report: dict[str, Any]) -> str:
-    """A line where Docker's rules lead network clients past Envoy although nobody wants that; else empty."""
+    """A line where Docker's rules lead network clients past Envoy although the firewall is on; else empty."""
     firewall = report["firewall"]
     if not firewall["wanted"] or not firewall["docker_rules"] or (firewall["active"] and firewall["whole"]):
         return ""

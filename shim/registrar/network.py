@@ -1,8 +1,8 @@
 """How clients on the network reach published ports: keeps the firewall's table in step with the listeners.
 
 With Docker's own firewall on, its rules lead network clients to the container, past Envoy; the table keeps
-those of served addresses on this host (shim.core.firewall).  Without Docker's rules there is nothing to keep
-them from, and the table changes nothing.
+clients of served addresses on this host (shim.core.firewall).  Without Docker's rules the table changes
+nothing.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from shim.registrar.events import PendingFlag
 from shim.registrar.firewall.docker_rules import docker_rules
 from shim.registrar.firewall.keeper import Firewall
 
-# How long Envoys are left untold that listeners were withdrawn, for the table to let go first (seconds).
+# How long (seconds) a withdrawal of listeners is held back from Envoys, until the table has changed.
 WITHDRAWAL_TIMEOUT = 0.5
 # An Envoy that was there before this registrar polls again within this (seconds).
 ENVOY_RETURN = 1.0
@@ -32,7 +32,7 @@ class Way(NamedTuple):
 
 
 class Network:
-    """``advance`` is a member of the registrar's deadlines; ``settled`` says when the leases are complete.
+    """A member of the registrar's deadlines.  ``settled`` says when the leases are complete.
 
     ``fail_open``: network clients that find no Envoy go Docker's own way.
     """
@@ -56,19 +56,19 @@ class Network:
         self._withdrawal = self._withdrawn = 0  # generations of the firewall
 
     def use(self, firewall: Firewall, present: frozenset[Served]) -> None:
-        """Keep this firewall, whose table an earlier registrar left with these addresses."""
+        """Keep this firewall, in whose table an earlier registrar left the addresses ``present``."""
         self.firewall, self._inherited = firewall, present
 
     def take_over(self, leases: "list[Address]") -> None:
-        """The leases of running shims are known: what was served before stays so."""
+        """Take over the addresses of running shims that the table has: they stay served."""
         self._addresses.inherit(frozenset(a for a in leases if served(a) in self._inherited))
 
     def due(self) -> float:
-        """When an Envoy that was there before this registrar should be back."""
+        """When an Envoy that was there before this registrar should have polled (seconds); infinity: none."""
         return self._local_until if self._inherited else float("inf")
 
     def advance(self, now: float) -> None:
-        """Ask for another table, if another one is right."""
+        """Ask for another table, if the addresses have changed; ``now``: seconds."""
         if self.firewall is None or not self._settled():
             return
         self._addresses.update()
@@ -86,11 +86,11 @@ class Network:
 
     @property
     def withdrawing(self) -> bool:
-        """Whether addresses are on their way out of the table: until then no Envoy is told to let go."""
+        """Whether addresses are still to be taken out of the table: until then no Envoy is told of it."""
         return self._withdrawal > self._withdrawn
 
     async def wait_for_withdrawal(self) -> None:
-        """Return when they are out, or WITHDRAWAL_TIMEOUT is over."""
+        """Return when they are taken out, or WITHDRAWAL_TIMEOUT is over."""
         assert self.firewall is not None
         generation = self._withdrawal
         await self.firewall.settled(generation, WITHDRAWAL_TIMEOUT)
@@ -123,7 +123,7 @@ class Network:
         return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
 
     async def run(self) -> None:
-        """Keep the table, and know of Docker's rules.  Does not return."""
+        """Keep the table, and check for Docker's rules after each return of Docker.  Does not return."""
         async with trio.open_nursery() as nursery:
             if self.firewall is not None:
                 nursery.start_soon(self.firewall.run)

@@ -10,7 +10,7 @@ LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 
 
 async def docker_rules(programs: Programs | None = None, legacy: Path = LEGACY_TABLES) -> bool | None:
-    """True or False; None where nobody can tell: no `nft` program, or no right to ask."""
+    """Whether it has; None: that cannot be found out, without `nft` or without the right to ask."""
     try:
         if "nat" in legacy.read_text().split():
             return True
