@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import trio
 
-from shim.core.binding import Address
+from shim.core.binding import Address, Binding
 from shim.core.envoy.modes import Serving
+from shim.core.firewall.names import FAMILIES, IPV4, IPV6, Family
 from shim.core.firewall.table import Served, Table, served, served_of
 from shim.core.leases.served import ServedAddresses
 from shim.registrar.events import PendingFlag
@@ -46,7 +47,8 @@ class Network:
     ) -> None:
         self.firewall: Firewall | None = None
         self.docker_came = PendingFlag()  # set when a dockerd may have written its rules
-        self.docker_rules: bool | None = None  # whether Docker has any; None: not known
+        # Whether Docker has any; None: not known.
+        self._docker_rules: dict[Family, bool | None] = dict.fromkeys(FAMILIES)
         self._addresses = addresses
         self._settled = settled
         self.fail_open = fail_open
@@ -101,16 +103,22 @@ class Network:
         """How many addresses the table has."""
         return len(self._table.served)
 
-    def way_to(self, address: Address, serving: Serving | None) -> Way:
-        """How clients on the network reach this address; ``serving``: None until labels are known."""
-        rules = self.docker_rules is not False
-        if address.proto == "udp":
-            return Way("docker", "UDP is Docker's") if rules else Way("shim")
-        found = served(address)
+    @property
+    def docker_rules(self) -> bool | None:
+        """Whether Docker has firewall rules of its own; None: not known."""
+        found = set(self._docker_rules.values())
+        return True if True in found else None if None in found else False
+
+    def way_to(self, binding: Binding, serving: Serving | None) -> Way:
+        """How clients on the network reach it; ``serving``: None until labels are known."""
+        address = binding.address
+        found = served(address._replace(proto="tcp"))
         if found is None:
             return Way("nobody", "a loopback address")
-        if not rules:
-            return Way("envoy")
+        if not self._is_dockers(binding):
+            return Way("shim" if address.proto == "udp" else "envoy")
+        if address.proto == "udp":
+            return Way("docker", "UDP is Docker's")
         if serving is not None and not serving.mode.takes_network:
             return Way("docker", f"mode {serving.mode.name}")
         if self.firewall is None:
@@ -122,12 +130,18 @@ class Network:
             return Way("docker", "no Envoy listens there yet")
         return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
 
+    def _is_dockers(self, binding: Binding) -> bool:
+        """Whether rules of Docker's may lead to the container: none maps IPv6 to IPv4."""
+        outer, inner = (IPV6 if ":" in ip else IPV4 for ip in (binding.address.ip, binding.backend.ip))
+        return outer is inner and self._docker_rules[outer] is not False
+
     async def run(self) -> None:
         """Keep the table, and check for Docker's rules after each return of Docker.  Does not return."""
         async with trio.open_nursery() as nursery:
             if self.firewall is not None:
                 nursery.start_soon(self.firewall.run)
             while True:
-                self.docker_rules = await docker_rules()
+                for family in FAMILIES:
+                    self._docker_rules[family] = await docker_rules(family)
                 await self.docker_came.wait()
                 self.docker_came.consume()

@@ -78,7 +78,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
     acknowledged = [] if lease.stage is not Stage.LISTED else [s.node for s in sessions if _runs(s, lease)]
     found, since = _state_of(lease, bool(reasons), bool(acknowledged))
     udp = address.proto == "udp"
-    way = state.network.way_to(address, serving)
+    way = state.network.way_to(lease.binding, serving)
     return {
         "protocol": address.proto,
         "address": address.ip,
