@@ -5,10 +5,10 @@ them let a second signal interrupt a read inside a trap, and in dash a trap that
 spoils the status of the command it comes after.
 
 A UDP shim parks while it has no clients, and the kernel wakes it: O_ASYNC makes it send a signal for each
-datagram, and to whom and which one (F_SETOWN and F_SETSIG in fcntl(2)) stays with the socket over ``exec``.
+datagram, and to which process and which one (F_SETOWN, F_SETSIG in fcntl(2)) stays set over ``exec``.
 The signal is SIGURG because it is ignored until the shell has its trap.  One that comes before that, or in
-the few instructions before a ``read``, rings unheard; so the registrar looks whether something is waiting
-when it hears that a shim has parked (shim.registrar.wakeups), and without a registrar none parks.
+the few instructions before a ``read``, is lost; so the registrar checks whether datagrams wait when a shim
+has parked (shim.registrar.wakeups), and without a registrar no UDP shim parks.
 """
 
 import _signal
@@ -49,8 +49,8 @@ _WORDS = {
 
 # SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
 # may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
-# it knows when dockerd is back and wants the port.  Without a registrar there is nothing to stay for.
-# The signal comes twice: hence it is ignored meanwhile, and a failure has to be seen twice.
+# it knows when a new dockerd wants the port.  Without a registrar the shim ends.
+# The signal comes twice: hence it is ignored meanwhile, and a write has to fail twice.
 _ORPHANED = """
 trap '' PIPE
 orphaned() {
@@ -63,11 +63,11 @@ trap 'orphaned "$@"' TERM
 """
 
 # On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
-# mean "free".  `sleep` bounds the wait for a registrar that is there but does not answer; where
-# there is none, the write fails and nothing is waited for.  A line on the pipe, not a signal, ends the wait;
+# mean "free".  `sleep` bounds the wait for a registrar that runs but does not answer; where
+# none runs, the write fails and the shim ends at once.  A line on the pipe, not a signal, ends the wait;
 # an empty one is a nudge that came late.
-# `owner` and a user id: whose sockets may share the port from now on (see shim.registrar.port_owner).
-# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
+# `owner` and a user id: the user whose sockets may share the port from now on (shim.registrar.port_owner).
+# The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
 _TCP = (
     MARK
     + _ORPHANED
@@ -93,7 +93,7 @@ done
 """
 )
 
-# A Python that was upgraded away since then is looked for anew, by the file itself.
+# If that Python was removed by an upgrade, the file itself looks for another one.
 _UDP = (
     _ORPHANED
     + """
@@ -134,7 +134,7 @@ def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
     except (TimeoutError, BlockingIOError):
         posix.execv("/bin/sh", ["/bin/sh", "-c", udp_script(file), NAME, *args])
     except OSError:
-        pass  # for the relay to see
+        pass  # an error on the port: the relay reads and reports it
     port.close()
 
 
