@@ -34,6 +34,12 @@ class Crowd:
         self._attempts = [Attempts(host.neighbour, address, patience=PATIENCE) for address in addresses]
         self._windows: list[Window] = []
 
+        self._marks: list[tuple[float, str]] = []
+
+    def mark(self, what: str) -> None:
+        """What happens now, to be told beside what was lost."""
+        self._marks.append((time.time(), what))
+
     def __enter__(self) -> "Crowd":
         for attempts in self._attempts:
             attempts.__enter__()
@@ -47,12 +53,15 @@ class Crowd:
     def dying(self) -> Iterator[None]:
         """Whatever goes through what dies in here may be cut off."""
         since = time.time()
+        self.mark("dying")
         yield
+        self.mark("dead")
         self._windows.append(Window(since, time.time()))
 
     def go_on(self) -> None:
         """Return once each client has had some more answers."""
         since = time.time()
+        self.mark("goes on")
         for attempts in self._attempts:
             eventually(lambda a=attempts: _answers(a.seen(), since) >= MORE, 20, "answers")  # type: ignore[misc]
 
@@ -67,6 +76,18 @@ class Crowd:
             for attempt in attempts
             if attempt.outcome != "200" and not any(window.spoils(attempt) for window in self._windows)
         ]
+
+    def story(self) -> str:
+        """What was lost without cause, and what happened before and after; empty where nothing was."""
+        if not (lost := self.lost()):
+            return ""
+        events = self._marks + [
+            (a.began, f"{a.outcome} after {a.took:.4f} s {attempts.address}")
+            for attempts in self._attempts
+            for a in attempts.seen()
+            if a in lost
+        ]
+        return "\n".join(f"{when:.4f} {what}" for when, what in sorted(events))
 
     def report(self, what: str) -> None:
         """A line of counts, and the longest time without an answer."""
