@@ -49,6 +49,7 @@ class Table(NamedTuple):
     the network client's address to the port of the second listener, on the loopback address of the same IP
     version, transparent and with the original_src filter; one that is not served does not count.  ``local``:
     an Envoy is there, so clients on this host go to it.  ``fail_open``: who finds no Envoy goes Docker's way.
+    ``held`` are on their way to a dockerd that returns: who finds nobody there tries again a second later.
     """
 
     served: frozenset[Served] = frozenset()
@@ -56,6 +57,7 @@ class Table(NamedTuple):
     local: bool = False
     fail_open: bool = True
     keeping: Keeping = USUAL
+    held: frozenset[Served] = frozenset()
 
     @property
     def takes_local(self) -> bool:
