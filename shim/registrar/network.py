@@ -21,6 +21,8 @@ from shim.registrar.firewall.keeper import Firewall
 
 # How long (seconds) a withdrawal of listeners is held back from Envoys, until the table has changed.
 WITHDRAWAL_TIMEOUT = 0.5
+# For how long clients of a port are held that a returning dockerd makes anew (seconds).
+HOLD = 10.0
 # An Envoy that was there before this registrar polls again within this (seconds).
 ENVOY_RETURN = 1.0
 
@@ -55,6 +57,7 @@ class Network:
         self._table = Table()
         self._local_until = clock() + ENVOY_RETURN
         self._inherited: frozenset[Served] = frozenset()
+        self._held: dict[Address, float] = {}  # until when
         self._withdrawal = self._withdrawn = 0  # generations of the firewall
 
     def use(self, firewall: Firewall, present: frozenset[Served]) -> None:
@@ -66,8 +69,12 @@ class Network:
         self._addresses.inherit(frozenset(a for a in leases if served(a) in self._inherited))
 
     def due(self) -> float:
-        """When an Envoy that was there before this registrar should have polled (seconds); infinity: none."""
-        return self._local_until if self._inherited else float("inf")
+        """When an Envoy that was there before this registrar should have polled, or clients are held no longer.
+
+        Seconds; infinity: neither.
+        """
+        back = self._local_until if self._inherited else float("inf")
+        return min([back, *self._held.values()])
 
     def advance(self, now: float) -> None:
         """Ask for another table, if the addresses have changed; ``now``: seconds."""
@@ -77,7 +84,13 @@ class Network:
         if now >= self._local_until:
             self._inherited = frozenset()
         local = self._addresses.envoy_is_there or bool(self._inherited)
-        table = Table(served_of(self._addresses.addresses), local=local, fail_open=self.fail_open)
+        for address in self._addresses.handed_over:
+            self._held.setdefault(address, now + HOLD)
+        served_now = self._addresses.addresses
+        self._held = {a: end for a, end in self._held.items() if now < end and a not in served_now}
+        table = Table(
+            served_of(served_now), local=local, fail_open=self.fail_open, held=served_of(self._held)
+        )
         if table == self._table and self.firewall.status.wanted:
             return
         gone = not self._table.served <= table.served

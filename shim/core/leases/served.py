@@ -16,6 +16,8 @@ class ServedAddresses:
     def __init__(self, registry: Registry, sessions: Sessions) -> None:
         self.addresses: frozenset[Address] = frozenset()
         self.envoy_is_there = False  # one whose acknowledgements count has taken what it was told
+        # Their shims were left by a dockerd that died, and end now that there is one again.
+        self.handed_over: frozenset[Address] = frozenset()
         self._registry = registry
         self._sessions = sessions
         self._seen: object = None
@@ -36,6 +38,9 @@ class ServedAddresses:
         before = self.addresses, self.envoy_is_there
         self.addresses = frozenset(
             lease.binding.address for lease in self._registry if self._is_served(lease, envoys)
+        )
+        self.handed_over = frozenset(
+            lease.binding.address for lease in self._registry if lease.orphan and lease.released
         )
         self.envoy_is_there = any(envoy.listeners.processed_sequence >= 0 for envoy in envoys)
         return before != (self.addresses, self.envoy_is_there)
