@@ -69,7 +69,7 @@ class Network:
         self._addresses.inherit(frozenset(a for a in leases if served(a) in self._inherited))
 
     def due(self) -> float:
-        """When an Envoy that was there before this registrar should have polled, or clients are held no longer.
+        """When an Envoy of an earlier registrar should have polled, or clients are held no longer.
 
         Seconds; infinity: neither.
         """
