@@ -174,6 +174,7 @@ async def test_bindings_tell_everything_about_a_port() -> None:
         "image": "shop/web:1",
         "labels": {"ServiceName": "web", "EnvironmentName": "dev", "ProxyMode": "http"},
         "cluster": "web-dev-8080",
+        "network": {"by": "docker", "why": "firewall: off"},
         "acknowledged_by": [],
         "rejected_by": {},
         "problem": "odd",
