@@ -57,6 +57,7 @@ class Network:
         self._table = Table()
         self._local_until = clock() + ENVOY_RETURN
         self._inherited: frozenset[Served] = frozenset()
+        self._handed_over: frozenset[Address] = frozenset()
         self._held: dict[Address, float] = {}  # until when
         self._withdrawal = self._withdrawn = 0  # generations of the firewall
 
@@ -84,8 +85,9 @@ class Network:
         if now >= self._local_until:
             self._inherited = frozenset()
         local = self._addresses.envoy_is_there or bool(self._inherited)
-        for address in self._addresses.handed_over:
-            self._held.setdefault(address, now + HOLD)
+        handed_over = self._addresses.handed_over
+        self._held |= dict.fromkeys(handed_over - self._handed_over, now + HOLD)
+        self._handed_over = handed_over
         served_now = self._addresses.addresses
         self._held = {a: end for a, end in self._held.items() if now < end and a not in served_now}
         table = Table(

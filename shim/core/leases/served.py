@@ -36,9 +36,15 @@ class ServedAddresses:
             return False
         self._seen = seen
         before = self.addresses, self.envoy_is_there
-        self.addresses = frozenset(
-            lease.binding.address for lease in self._registry if self._is_served(lease, envoys)
-        )
+        listed = {lease.binding.address: lease for lease in self._registry if lease.stage is Stage.LISTED}
+        served = {address for address, lease in listed.items() if self._is_served(lease, envoys)}
+        # One that is about to be replaced serves until then.
+        served |= {
+            lease.binding.address
+            for lease in self._registry
+            if lease.stage in (Stage.PENDING, Stage.STAGED) and self._still_served(lease, listed, envoys)
+        }
+        self.addresses = frozenset(served)
         self.handed_over = frozenset(
             lease.binding.address for lease in self._registry if lease.orphan and lease.released
         )
@@ -47,9 +53,19 @@ class ServedAddresses:
 
     def _is_served(self, lease: Lease, envoys: list[Session]) -> bool:
         name = str(lease.binding.address)
-        if lease.stage is not Stage.LISTED or lease.serving is None or not lease.serving.mode.takes_network:
+        if lease.serving is None or not lease.serving.mode.takes_network:
             return False
         if any(envoy.listens(name, lease.listener_sequence) for envoy in envoys):
             return True
         # While Envoys come and go, or take a new listener over in place of the old one.
-        return lease.binding.address in self.addresses and not any(name in e.rejected for e in envoys)
+        return lease.binding.address in self.addresses and not _is_rejected(name, envoys)
+
+    def _still_served(self, lease: Lease, listed: dict[Address, Lease], envoys: list[Session]) -> bool:
+        address = lease.binding.address
+        if address not in self.addresses or address in listed:
+            return False
+        return str(address) in self._registry.listeners and not _is_rejected(str(address), envoys)
+
+
+def _is_rejected(name: str, envoys: list[Session]) -> bool:
+    return any(name in envoy.rejected for envoy in envoys)
