@@ -20,7 +20,7 @@ class Served:
         self.addresses = ServedAddresses(self.host.registry, self.host.sessions)
 
     def now(self) -> frozenset[Address]:
-        self.addresses.look()
+        self.addresses.update()
         return self.addresses.addresses
 
     def served_lease(self) -> tuple[Lease, Session]:
@@ -51,11 +51,11 @@ def test_an_address_is_served_once_an_envoy_has_acknowledged_its_listener_and_no
 
 def test_a_look_says_whether_anything_is_new_and_costs_nothing_otherwise() -> None:
     served = Served()
-    assert not served.addresses.look()
+    assert not served.addresses.update()
     served.host.start(ONE, WEB)
     served.host.envoy()
-    assert served.addresses.look()
-    assert not served.addresses.look()
+    assert served.addresses.update()
+    assert not served.addresses.update()
 
 
 def test_one_of_two_envoys_is_enough() -> None:
