@@ -143,6 +143,8 @@ class Network:
             return Way("docker", status.reason)
         if found not in self._table.served:
             return Way("docker", "no Envoy listens there yet")
+        if self.fail_open and not self._table.local:
+            return Way("docker", "no Envoy is there")
         return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
 
     def _is_dockers(self, binding: Binding) -> bool:
