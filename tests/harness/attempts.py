@@ -34,7 +34,7 @@ class Attempts:
     """``clients`` threads on ``machine``, each asking ``address`` on one new connection after the other.
 
     An attempt that has come to nothing after ``patience`` seconds is a HANG.  ``pause`` is what a client that
-    was refused waits: without any it takes a whole processor.
+    was refused waits: without any it takes a whole processor.  ``rest`` is what each waits otherwise.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Attempts:
         *,
         patience: float = 2.0,
         pause: float = 0.0,
+        rest: float = 0.0,
     ) -> None:
         self.address = address
         self._patience = patience
         self._pause = pause
+        self._rest = rest
         self._seen: list[list[Attempt]] = [[] for _ in range(clients)]
         self._ended = threading.Event()
         self._threads = [
@@ -84,6 +86,8 @@ class Attempts:
             seen.append(attempt(self.address, self._patience))
             if self._pause and seen[-1].outcome == REFUSED:
                 self._ended.wait(self._pause)
+            elif self._rest:
+                self._ended.wait(self._rest)
 
 
 def longest(attempts: Iterable[Attempt], outcome: str) -> str:

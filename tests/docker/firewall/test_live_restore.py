@@ -41,7 +41,10 @@ def test_a_dockerd_that_returns_is_nobodys_outage(artifact: Path, engine: Engine
     with Host(neighbour=True) as host:
         stock = Dockerd(host, engine, None, *docker_defaults(engine), "--live-restore")
         with stock:
-            publish(stock)
+            with Crowd(host, 8439, six=False) as first:
+                publish(stock)
+                first.go_on()
+            first.report(f"engine {engine.name}, docker run with docker-proxy")
             with Crowd(host, 8439, six=False) as beside:
                 beside.go_on()
                 (stock.kill if kill else stock.stop)()
