@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple
 
 from tests.harness.attempts import CLOSED, CUT, RESET, Attempt, Attempts
@@ -12,9 +12,10 @@ from tests.harness.host import Host
 from tests.harness.wait import eventually
 
 PATIENCE = 8.0
-# Up to 200 connections a second.  A client that has used up its 14,000 source ports within a minute meets
-# what is left of its own connections (TIME_WAIT): like a listener, where neither Envoy nor a registrar is.
+# Up to 200 connections a second, and no source port twice: within a minute it would meet what is left of its
+# connection (TIME_WAIT), which looks like a listener for as long as neither Envoy nor a registrar is there.
 REST = 0.004
+SOURCE_PORTS = count(20000)
 MORE = 40  # answers that each client must have had before what comes next
 
 
@@ -36,7 +37,8 @@ class Crowd:
     def __init__(self, host: Host, port: int, *, six: bool = True) -> None:
         addresses = [(Host.ip, port), *([(Host.ip6, port)] if six else [])]
         self._attempts = [
-            Attempts(host.neighbour, address, patience=PATIENCE, rest=REST) for address in addresses
+            Attempts(host.neighbour, address, patience=PATIENCE, rest=REST, ports=SOURCE_PORTS)
+            for address in addresses
         ]
         self._windows: list[Window] = []
 

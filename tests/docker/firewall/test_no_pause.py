@@ -16,7 +16,7 @@ from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
-ENVOY_DEATHS, REGISTRAR_DEATHS, BOTH, STARTS = 5, 5, 3, 3
+ENVOY_DEATHS, REGISTRAR_DEATHS, BOTH, STARTS = 5, 5, 3, 2
 PORT = 8080
 
 
