@@ -7,7 +7,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple
 
@@ -34,7 +34,8 @@ class Attempts:
     """``clients`` threads on ``machine``, each asking ``address`` on one new connection after the other.
 
     An attempt that has come to nothing after ``patience`` seconds is a HANG.  ``pause`` is what a client that
-    was refused waits: without any it takes a whole processor.
+    was refused waits: without any it takes a whole processor.  ``rest`` is what each waits otherwise.
+    ``ports`` are the source ports to use, one an attempt; without, they are the system's choice.
     """
 
     def __init__(
@@ -45,10 +46,14 @@ class Attempts:
         *,
         patience: float = 2.0,
         pause: float = 0.0,
+        rest: float = 0.0,
+        ports: Iterator[int] | None = None,
     ) -> None:
         self.address = address
         self._patience = patience
         self._pause = pause
+        self._rest = rest
+        self._ports = ports
         self._seen: list[list[Attempt]] = [[] for _ in range(clients)]
         self._ended = threading.Event()
         self._threads = [
@@ -81,9 +86,11 @@ class Attempts:
 
     def _run(self, seen: list[Attempt]) -> None:
         while not self._ended.is_set():
-            seen.append(attempt(self.address, self._patience))
+            seen.append(attempt(self.address, self._patience, self._ports))
             if self._pause and seen[-1].outcome == REFUSED:
                 self._ended.wait(self._pause)
+            elif self._rest:
+                self._ended.wait(self._rest)
 
 
 def longest(attempts: Iterable[Attempt], outcome: str) -> str:
@@ -91,18 +98,20 @@ def longest(attempts: Iterable[Attempt], outcome: str) -> str:
     return f"{max((a.took for a in attempts if a.outcome == outcome), default=0) * 1000:.1f} ms"
 
 
-def attempt(address: Address, patience: float) -> Attempt:
+def attempt(address: Address, patience: float, ports: Iterator[int] | None = None) -> Attempt:
     began, clock = time.time(), time.monotonic()
-    outcome, text = _outcome(address, clock + patience)
+    outcome, text = _outcome(address, clock + patience, next(ports) if ports else 0)
     return Attempt(began, time.monotonic() - clock, outcome, text)
 
 
-def _outcome(address: Address, deadline: float) -> tuple[str, str]:
+def _outcome(address: Address, deadline: float, port: int) -> tuple[str, str]:
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     answer = b""
     with contextlib.closing(socket.socket(family)) as peer:
         try:
             peer.settimeout(deadline - time.monotonic())
+            if port:
+                peer.bind(("", port))
             peer.connect(address)
             peer.sendall(head("GET", "/", ["Connection: close"]))
             while data := peer.recv(65536):

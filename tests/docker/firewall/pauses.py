@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple
 
 from tests.harness.attempts import CLOSED, CUT, RESET, Attempt, Attempts
@@ -12,6 +12,10 @@ from tests.harness.host import Host
 from tests.harness.wait import eventually
 
 PATIENCE = 8.0
+# Up to 200 connections a second, and no source port twice: within a minute it would meet what is left of its
+# connection (TIME_WAIT), which looks like a listener for as long as neither Envoy nor a registrar is there.
+REST = 0.004
+SOURCE_PORTS = count(20000)
 MORE = 40  # answers that each client must have had before what comes next
 
 
@@ -20,9 +24,10 @@ class Window(NamedTuple):
 
     since: float
     until: float
+    outcomes: tuple[str, ...]
 
     def spoils(self, attempt: Attempt) -> bool:
-        cut_off = attempt.outcome in (RESET, CLOSED, CUT)
+        cut_off = attempt.outcome in self.outcomes
         return cut_off and attempt.began <= self.until and attempt.ended >= self.since
 
 
@@ -31,7 +36,10 @@ class Crowd:
 
     def __init__(self, host: Host, port: int, *, six: bool = True) -> None:
         addresses = [(Host.ip, port), *([(Host.ip6, port)] if six else [])]
-        self._attempts = [Attempts(host.neighbour, address, patience=PATIENCE) for address in addresses]
+        self._attempts = [
+            Attempts(host.neighbour, address, patience=PATIENCE, rest=REST, ports=SOURCE_PORTS)
+            for address in addresses
+        ]
         self._windows: list[Window] = []
 
         self._marks: list[tuple[float, str]] = []
@@ -50,13 +58,13 @@ class Crowd:
             attempts.__exit__(None, None, None)
 
     @contextmanager
-    def dying(self) -> Iterator[None]:
-        """Whatever goes through what dies in here may be cut off."""
+    def dying(self, *outcomes: str) -> Iterator[None]:
+        """Whatever goes through what dies in here may be cut off; or what else may come of it."""
         since = time.time()
         self.mark("dying")
         yield
         self.mark("dead")
-        self._windows.append(Window(since, time.time()))
+        self._windows.append(Window(since, time.time(), outcomes or (RESET, CLOSED, CUT)))
 
     def go_on(self) -> None:
         """Return once each client has had some more answers."""

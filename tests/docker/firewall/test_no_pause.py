@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.docker.firewall.pauses import Crowd
-from tests.docker.firewall.rig import SIX, add_six, elements, led_to_envoy, remove_all, stack_with
+from tests.docker.firewall.rig import SIX, TABLE, add_six, elements, led_to_envoy, remove_all, stack_with
+from tests.harness.attempts import HANG, RESET
 from tests.harness.engines import Engine
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
-ENVOY_DEATHS, REGISTRAR_DEATHS, BOTH, STARTS = 5, 5, 3, 3
+ENVOY_DEATHS, REGISTRAR_DEATHS, BOTH, STARTS = 5, 5, 3, 2
 PORT = 8080
 
 
@@ -62,9 +63,7 @@ def test_envoy_is_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
         led_to_envoy(stack, PORT)
         crowd.go_on()
     crowd.report(f"engine {engine.name}, Envoy killed {ENVOY_DEATHS} times")
-    story = crowd.story()
-    print(story)
-    assert not story
+    assert not crowd.story()
 
 
 def test_envoy_is_restarted(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -74,9 +73,7 @@ def test_envoy_is_restarted(stack: Stack, engine: Engine, crowd: Crowd) -> None:
     led_to_envoy(stack, PORT)
     crowd.go_on()
     crowd.report(f"engine {engine.name}, Envoy restarted")
-    story = crowd.story()
-    print(story)
-    assert not story
+    assert not crowd.story()
 
 
 def test_the_registrar_is_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -87,9 +84,7 @@ def test_the_registrar_is_killed(stack: Stack, engine: Engine, crowd: Crowd) -> 
         led_to_envoy(stack, PORT)
         crowd.go_on()
     crowd.report(f"engine {engine.name}, registrar killed {REGISTRAR_DEATHS} times")
-    story = crowd.story()
-    print(story)
-    assert not story
+    assert not crowd.story()
 
 
 def test_both_are_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -100,20 +95,15 @@ def test_both_are_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
         crowd.go_on()
         # Whichever comes back first: Envoy waits for its configuration.
         if round % 2:
-            crowd.mark("registrar")
             stack.registrar.start()
-        crowd.mark("launch")
         stack.envoy.launch()
         if not round % 2:
             crowd.go_on()
-            crowd.mark("registrar")
             stack.registrar.start()
         led_to_envoy(stack, PORT)
         crowd.go_on()
     crowd.report(f"engine {engine.name}, both killed {BOTH} times")
-    story = crowd.story()
-    print(story)
-    assert not story
+    assert not crowd.story()
 
 
 def test_the_file_is_upgraded(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -129,25 +119,33 @@ def test_the_file_is_upgraded(stack: Stack, engine: Engine, crowd: Crowd) -> Non
     crowd.go_on()
     remove_all(stack.dockerd, ["stays"])
     crowd.report(f"engine {engine.name}, the file upgraded")
-    story = crowd.story()
-    print(story)
-    assert not story
+    assert not crowd.story()
 
 
 def test_the_ruleset_is_flushed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
-    """Docker's rules, too, and with them what would lead past Envoy."""
-    for _ in range(3):
+    """Docker's rules, too, and with them what would lead past Envoy; the kernel stops to know connections.
+
+    One that is being made just when it knows them again may be lost; with stock Docker all are that are open.
+    """
+    flushes = 3
+    for _ in range(flushes):
         saved = stack.host.run("iptables-save"), stack.host.run("ip6tables-save")
-        crowd.mark("flush")
-        stack.host.run("nft", "flush", "ruleset")
-        crowd.mark("flushed")
-        eventually(lambda: elements(stack.host), 1, "the table is back")
+        with crowd.dying(HANG, RESET):
+            stack.host.run("nft", "flush", "ruleset")
+            eventually(lambda: elements(stack.host), 1, "the table is back")
         crowd.go_on()
         for text, program in zip(saved, ("iptables-restore", "ip6tables-restore"), strict=True):
-            crowd.mark(program)
             stack.host.run(program, stdin=text.encode())
         crowd.go_on()
-    crowd.report(f"engine {engine.name}, rules flushed three times")
-    story = crowd.story()
-    print(story)
-    assert not story
+    crowd.report(f"engine {engine.name}, rules flushed {flushes} times")
+    assert not crowd.story()
+    assert sum(attempt.outcome != "200" for attempts in crowd.seen() for attempt in attempts) <= flushes
+
+
+def test_the_table_alone_is_deleted(stack: Stack, engine: Engine, crowd: Crowd) -> None:
+    for _ in range(2):
+        stack.host.run("nft", "delete", "table", *TABLE)
+        eventually(lambda: elements(stack.host), 1, "the table is back")
+        crowd.go_on()
+    crowd.report(f"engine {engine.name}, the table deleted twice")
+    assert not crowd.story()
