@@ -77,6 +77,7 @@ async def serve(config: Config) -> None:
         # Listening first, then searching: a shim is found, or finds us.
         state.shims.port_owner.prepare(config.socket)
         registration_socket = registration.listen(config.socket)
+        state.shims.return_wait.begin(config.socket)
         state.shims.port_owner.begin(config.envoy_user if isinstance(config.envoy_user, int) else None)
         clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)

@@ -46,10 +46,12 @@ EXIT = "exit"  # end now
 RELAY = "relay"  # a datagram is waiting
 NUDGE = ""  # nothing, to make it look up
 OWNER = "owner"  # and a user id, behind a space: whose sockets may share the port from now on
-OVER = "over"  # not from the registrar: the shim's own timer has waited RELEASE_WAIT
+OVER = "over"  # and for what: not from the registrar, but the shim's own timer
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
 RELEASE_WAIT = 2
+# How long it waits for a registrar to come back, where one has been and no other has waited in vain (seconds).
+RETURN_WAIT = 3
 
 # -- registration: what the registrar is told ----------------------------------------------------------------
 
@@ -59,6 +61,8 @@ SOCKET_VARIABLE = "SHIM_SOCKET"  # in the environment: another path
 # A symbolic link beside that socket; its target is Envoy's user id, or what is no number while the registrar
 # does not know it.
 OWNER_SUFFIX = ".owner"
+# A file beside it: some shim has waited RETURN_WAIT in vain, and no other needs to until a registrar removes it.
+AWAY_SUFFIX = ".away"
 
 REGISTER = "register"  # and the shim's flags, with its pipes
 ADOPT = "adopt"  # and a process id and its flags, with its pipes: from `resync`, for another process
