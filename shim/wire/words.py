@@ -50,8 +50,9 @@ OVER = "over"  # and for what: not from the registrar, but the shim's own timer
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
 RELEASE_WAIT = 2
-# How long it waits for a registrar to come back, where one has been and no other has waited in vain (seconds).
-RETURN_WAIT = 3
+# How long it waits for a registrar to come back, if one has been there and no other waited in vain (seconds):
+# for one that is started again within 3 s, and takes a while to start.
+RETURN_WAIT = 4
 
 # -- registration: what the registrar is told ----------------------------------------------------------------
 
@@ -61,7 +62,7 @@ SOCKET_VARIABLE = "SHIM_SOCKET"  # in the environment: another path
 # A symbolic link beside that socket; its target is Envoy's user id, or what is no number while the registrar
 # does not know it.
 OWNER_SUFFIX = ".owner"
-# A file beside it: some shim has waited RETURN_WAIT in vain, and no other needs to until a registrar removes it.
+# A file beside it: some shim has waited RETURN_WAIT in vain; no other is to, until a registrar removes it.
 AWAY_SUFFIX = ".away"
 
 REGISTER = "register"  # and the shim's flags, with its pipes

@@ -25,7 +25,7 @@ from .wait import eventually
 SHELLS = ["dash", "bash", "busybox"]
 NO_REGISTRAR = Path("/nonexistent/registrar.sock")
 HIGH = 20  # out of the way of the fixed descriptors
-TIMEOUT = 5.0
+TIMEOUT = 6.0
 
 
 class Parked:
