@@ -100,6 +100,7 @@ class State:
         if forbidden:
             # Others have ended meanwhile, and are nothing to wait for.
             self.settling.wait_for_resync()
+        self.settling.shims_found()
         return admitted, failed
 
     def search_again(self) -> bool:
