@@ -68,48 +68,31 @@ orphaned() {
 trap 'orphaned "$@"' TERM
 """
 
+# What a TCP shim does when it is told to end.  Text until then: parsed, it would take a page more.
+# There are no single quotes in it, because it stands in such itself.
+#
 # Where a registrar has been (it leaves the link to Envoy's user) it is waited for when it does not read: one
 # that restarts must be told of every port that is let go, or Envoy keeps it.  The wait is one for the whole
 # host: who has waited in vain leaves a file, and whoever finds it ends at once.  The registrar removes it.
-_EXPECTED = """
+#
+# On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
+# mean "free".  A timer bounds the wait for a registrar that is there but does not answer, and for one that
+# is coming back.  A line on the pipe, not a signal, ends the wait.  An empty one is a nudge: perhaps from a
+# registrar that has just come and does not know what the last one was told.
+# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
+#
+# Orphaned while the registrar is away: one that comes sees by the parent what has happened.
+_ENDING = r"""
 expected() {
-  [ -L %(path)s%(owner_suffix)s ] && [ -w %(folder)s ] && [ ! -e %(path)s%(away_suffix)s ]
+  [ -L "$at%(owner_suffix)s" ] && [ -w "${at%%/*}" ] && [ ! -e "$at%(away_suffix)s" ]
 }
 away() {
-  echo >%(path)s%(away_suffix)s
+  echo >"$at%(away_suffix)s"
 }
 timer() {
   sleep "$1"
   echo "%(OVER)s $2" >&%(wake)d
 }
-"""
-
-# Orphaned while the registrar is away: one that comes sees by the parent what has happened.
-_ORPHANED_TCP = """
-trap '' PIPE
-orphaned() {
-  trap '' TERM
-  again=1
-  if ! echo %(ORPHAN)s >&%(lease)d && ! echo %(ORPHAN)s >&%(lease)d; then
-    expected || exit 0
-    timer %(return)d orphan %(lease)d>&- %(port)d>&- &
-  fi
-  trap orphaned TERM
-} 2>/dev/null
-trap orphaned TERM
-"""
-
-# On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
-# mean "free".  A timer bounds the wait for a registrar that is there but does not answer, and for one that
-# is coming back.  A line on the pipe, not a signal, ends the wait.  An empty one is a nudge: perhaps from a
-# registrar that has just come and does not know what the last one was told.
-# `owner` and a user id: whose sockets may share the port from now on (see shim.registrar.port_owner).
-# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
-_TCP = (
-    MARK
-    + _EXPECTED
-    + _ORPHANED_TCP
-    + r"""
 tell() {
   echo %(RELEASE)s >&%(lease)d
 }
@@ -130,7 +113,7 @@ back() {
   tell || { away; return 1; }
 }
 release() {
-  trap '' INT TERM
+  trap "" INT TERM
   if tell; then
     hear %(wait)d
     tell || back
@@ -139,16 +122,36 @@ release() {
   fi
   exit 0
 } 2>/dev/null
-trap release INT
+orphaned() {
+  trap "" TERM
+  again=1
+  if ! echo %(ORPHAN)s >&%(lease)d && ! echo %(ORPHAN)s >&%(lease)d; then
+    expected || exit 0
+    timer %(return)d %(ORPHAN)s %(lease)d>&- %(port)d>&- &
+  fi
+  trap "$term" TERM
+} 2>/dev/null
+forsaken() {
+  echo %(ORPHAN)s >&%(lease)d || { away; exit 0; }
+} 2>/dev/null
+"""
+
+# `owner` and a user id: whose sockets may share the port from now on (see shim.registrar.port_owner).
+_TCP = r"""%(mark)s
+at=%(at)s
+ending='%(ending)s'
+term='eval "$ending"; orphaned'
+trap '' PIPE
+trap "$term" TERM
+trap 'eval "$ending"; release' INT
 while again=; read -r command <&%(wake)d || [ "$again" ]; do
   case $command in
   %(EXIT)s) exit 0 ;;
   %(OWNER)s\ *) chown "${command#%(OWNER)s }" /proc/self/fd/%(port)d %(lease)d>&- ;;
-  "%(OVER)s orphan") { echo %(ORPHAN)s >&%(lease)d || { away; exit 0; }; } 2>/dev/null ;;
+  "%(OVER)s %(ORPHAN)s") eval "$ending"; forsaken ;;
   esac
 done
 """
-)
 
 # A Python that was upgraded away since then is looked for anew, by the file itself.
 _UDP = (
@@ -198,8 +201,8 @@ def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
 def tcp_script(registrar: bytes) -> str:
     """The script of a TCP shim's shell; ``registrar`` is the path of the registrar's socket."""
     path = registrar.decode("utf-8", "surrogateescape")
-    folder = path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
-    return _TCP % {**_WORDS, "path": _quoted(path), "folder": _quoted(folder)}
+    at = _quoted(path if "/" in path else "./" + path)
+    return _TCP % {**_WORDS, "mark": MARK, "at": at, "ending": _ENDING % _WORDS}
 
 
 def udp_script(file: str) -> str:

@@ -130,7 +130,7 @@ def check(seen: list[Attempt], before: str, after: str) -> None:
 
 
 def test_it_is_killed_before_envoy_has_let_go(stack: Stack) -> None:
-    """Told that a port is released, it dies; the next one is told again, and the port is off Envoy in time."""
+    """Told of a release, it dies; the next one is told again, and Envoy is off the port in time."""
     stack.dockerd.run_http("a", *at(REPLACED, 11), name="first")
     stack.get(REPLACED)
     with ThreadPoolExecutor() as pool, ExitStack() as frozen:
@@ -170,3 +170,18 @@ def test_one_that_is_gone_for_good_costs_one_wait(stack: Stack) -> None:
     while_it_is_away(stack, signal.SIGKILL, 0.0, lambda: stack.dockerd.docker("rm", "--force", "next"))
     with pytest.raises(ConnectionRefusedError):
         stack.host.connect("127.0.0.1", STOPPED)
+
+
+def test_dockerd_dies_too(stack: Stack) -> None:
+    """Its containers live on, and so do their ports: whichever of the two comes back first."""
+    stack.dockerd.run_http("lives", *at(OTHER, 12), name="lives")
+    stack.get(OTHER)
+    with Attempts(stack.host, ("127.0.0.1", OTHER)) as client:
+        stack.registrar.end(signal.SIGKILL)
+        stack.dockerd.kill()
+        stack.registrar.start()
+        assert stack.binding(OTHER)["orphan"]
+        before = len(client.seen())
+        eventually(lambda: len(client.seen()) > before + 50, 10, "asked on")
+    assert {(a.outcome, a.text) for a in client.seen()} == {("200", "lives\n")}
+    stack.dockerd.start()
