@@ -99,14 +99,14 @@ def at(port: int, host: int) -> tuple[str, ...]:
 
 
 def while_it_is_away(
-    stack: Stack, number: signal.Signals, away: float, *changes: Callable[[], None]
+    stack: Stack, number: signal.Signals, away: float, *changes: Callable[[], object]
 ) -> list[float]:
     """End the registrar, make the changes side by side, and start it ``away`` seconds later.
 
     Returns how long each change took.
     """
 
-    def timed(change: Callable[[], None]) -> float:
+    def timed(change: Callable[[], object]) -> float:
         began = time.monotonic()
         change()
         return round(time.monotonic() - began, 2)
