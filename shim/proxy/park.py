@@ -16,6 +16,7 @@ import posix
 import sys
 
 from shim.wire.words import (
+    AWAY_SUFFIX,
     EXIT,
     LEASE_FD,
     MARK,
@@ -23,12 +24,14 @@ from shim.wire.words import (
     ORPHAN,
     OVER,
     OWNER,
+    OWNER_SUFFIX,
     PARKED,
     PORT_FD,
     RELAY,
     RELAY_ROLE,
     RELEASE,
     RELEASE_WAIT,
+    RETURN_WAIT,
     WAKE_FD,
 )
 
@@ -45,6 +48,9 @@ _WORDS = {
     "OWNER": OWNER,
     "role": RELAY_ROLE,
     "wait": RELEASE_WAIT,
+    "return": RETURN_WAIT,
+    "owner_suffix": OWNER_SUFFIX,
+    "away_suffix": AWAY_SUFFIX,
 }
 
 # SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
@@ -62,36 +68,90 @@ orphaned() {
 trap 'orphaned "$@"' TERM
 """
 
+# What a TCP shim does when it is told to end.  Text until then: parsed, it would take a page more.
+# There are no single quotes in it, because it stands in such itself.
+#
+# Where a registrar has been (it leaves the link to Envoy's user) it is waited for when it does not read: one
+# that restarts must be told of every port that is let go, or Envoy keeps it.  The wait is one for the whole
+# host: who has waited in vain leaves a file, and whoever finds it ends at once.  The registrar removes it.
+#
 # On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
-# mean "free".  `sleep` bounds the wait for a registrar that runs but does not answer; where
-# none runs, the write fails and the shim ends at once.  A line on the pipe, not a signal, ends the wait;
-# an empty one is a nudge that came late.
+# mean "free".  A timer bounds the wait for a registrar that is there but does not answer, and for one that
+# is coming back.  A line on the pipe, not a signal, ends the wait.  An empty one is a nudge: perhaps from a
+# registrar that has just come and does not know what the last one was told.
 # `owner` and a user id: the user whose sockets may share the port from now on (shim.registrar.port_owner).
-# The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
-_TCP = (
-    MARK
-    + _ORPHANED
-    + r"""
+# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
+#
+# Orphaned while the registrar is away: one that comes sees by the parent what has happened.
+_ENDING = r"""
+expected() {
+  [ -L "$at%(owner_suffix)s" ] && [ -w "${at%%/*}" ] && [ ! -e "$at%(away_suffix)s" ]
+}
+away() {
+  echo >"$at%(away_suffix)s"
+}
+timer() {
+  sleep "$1"
+  echo "%(OVER)s $2" >&%(wake)d
+}
+tell() {
+  echo %(RELEASE)s >&%(lease)d
+}
+hear() {
+  timer "$1" "$1" %(lease)d>&- %(port)d>&- &
+  command=
+  until [ "$command" = %(EXIT)s ] || [ "$command" = "%(OVER)s $1" ]; do
+    read -r command <&%(wake)d || break
+    [ "$command" ] || tell
+  done
+  kill -s KILL $!
+  wait $!
+  [ "$command" != %(EXIT)s ] || exit 0
+}
+back() {
+  expected || return
+  hear %(return)d
+  tell || { away; return 1; }
+}
 release() {
-  trap '' INT TERM
-  if echo %(RELEASE)s >&%(lease)d; then
-    { sleep %(wait)d; echo %(OVER)s >&%(wake)d; } %(lease)d>&- %(port)d>&- &
-    command=
-    until [ "$command" ]; do read -r command <&%(wake)d || break; done
-    kill -s KILL $!
-    wait
+  trap "" INT TERM
+  if tell; then
+    hear %(wait)d
+    tell || back
+  elif back; then
+    hear %(wait)d
   fi
   exit 0
 } 2>/dev/null
-trap release INT
+orphaned() {
+  trap "" TERM
+  again=1
+  if ! echo %(ORPHAN)s >&%(lease)d && ! echo %(ORPHAN)s >&%(lease)d; then
+    expected || exit 0
+    timer %(return)d %(ORPHAN)s %(lease)d>&- %(port)d>&- &
+  fi
+  trap "$term" TERM
+} 2>/dev/null
+forsaken() {
+  echo %(ORPHAN)s >&%(lease)d || { away; exit 0; }
+} 2>/dev/null
+"""
+
+_TCP = r"""%(mark)s
+at=%(at)s
+ending='%(ending)s'
+term='eval "$ending"; orphaned'
+trap '' PIPE
+trap "$term" TERM
+trap 'eval "$ending"; release' INT
 while again=; read -r command <&%(wake)d || [ "$again" ]; do
   case $command in
   %(EXIT)s) exit 0 ;;
   %(OWNER)s\ *) chown "${command#%(OWNER)s }" /proc/self/fd/%(port)d %(lease)d>&- ;;
+  "%(OVER)s %(ORPHAN)s") eval "$ending"; forsaken ;;
   esac
 done
 """
-)
 
 # If that Python was removed by an upgrade, the file itself looks for another one.
 _UDP = (
@@ -114,9 +174,9 @@ done
 )
 
 
-def park_tcp(args: "list[str]") -> None:
-    """Become the shell of a TCP shim.  Does not return."""
-    posix.execv("/bin/sh", ["/bin/sh", "-c", tcp_script(), NAME, *args])
+def park_tcp(args: "list[str]", registrar: bytes) -> None:
+    """Become the shell of a TCP shim of the registrar with this socket.  Does not return."""
+    posix.execv("/bin/sh", ["/bin/sh", "-c", tcp_script(registrar), NAME, *args])
 
 
 def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
@@ -138,15 +198,21 @@ def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
     port.close()
 
 
-def tcp_script() -> str:
-    """The script of a TCP shim's shell."""
-    return _TCP % _WORDS
+def tcp_script(registrar: bytes) -> str:
+    """The script of a TCP shim's shell; ``registrar`` is the path of the registrar's socket."""
+    path = registrar.decode("utf-8", "surrogateescape")
+    at = _quoted(path if "/" in path else "./" + path)
+    return _TCP % {**_WORDS, "mark": MARK, "at": at, "ending": _ENDING % _WORDS}
 
 
 def udp_script(file: str) -> str:
     """The script of a UDP shim's shell, which goes on as ``file relay``."""
-    python, program = ("'" + path.replace("'", "'\\''") + "'" for path in (sys.executable, file))
+    python, program = _quoted(sys.executable), _quoted(file)
     return f"{MARK}\npython={python} file={program}{_UDP % _WORDS}"
+
+
+def _quoted(path: str) -> str:
+    return "'" + path.replace("'", "'\\''") + "'"
 
 
 def stop_datagram_signal(port: int) -> None:

@@ -24,12 +24,14 @@ from shim.proxy.owner import (
 from shim.proxy.park import park_tcp, park_udp
 from shim.wire.flags import FlagError, format_address, parse_flags
 from shim.wire.words import (
+    AWAY_SUFFIX,
     CLAIM,
     DEFAULT_SOCKET,
     HELD,
     LEASE_FD,
     LISTEN_FD,
     NAME,
+    OWNER_SUFFIX,
     PORT_FD,
     PORT_TIMEOUT,
     REGISTER,
@@ -84,7 +86,7 @@ def main(file: str, args: "list[str]") -> None:
         # dockerd may end the shim at once (another port failed), and a signal just before the shell's `read`
         # is lost where no registrar sends a nudge.  Before that it ends the process.
         sleep(AWAKE)
-    park_tcp(args)
+    park_tcp(args, _registrar_path())
 
 
 def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -> "_socket.socket":
@@ -156,21 +158,26 @@ def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args:
 def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
     """Bind beside the remains of earlier connections; wait for an Envoy that is about to close the port.
 
+    A registrar that is away is waited for first, unless another shim has done so in vain.
     Raises OSError: another program has it.
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    deadline = monotonic() + PORT_TIMEOUT
+    deadline = monotonic() + (0.0 if _is_away() else PORT_TIMEOUT)
     while True:
         # HELD: by another container's shim.  TAKEN: by a program other than a connected Envoy, if binding
         # fails.  FREE: Envoy had it, and listens there no more.  Empty: no registrar answers, and the shim
         # tries again until the deadline.
-        answer = _ask(args, deadline - monotonic())
+        answer = _ask(args)
         try:
             if answer == HELD:
                 raise OSError(EADDRINUSE, "held")
             return sock.bind(address)
         except OSError as error:
-            if error.errno != EADDRINUSE or answer in (HELD, TAKEN) or monotonic() > deadline:
+            if error.errno != EADDRINUSE or answer in (HELD, TAKEN):
+                raise
+            if monotonic() > deadline:
+                if not answer:
+                    _note_away()
                 raise
             sleep(0.02)
 
@@ -225,15 +232,37 @@ def _register(args: "list[str]", fds: "list[int]") -> bool:
     return registered
 
 
-def _ask(args: "list[str]", timeout: float) -> str:
+def _ask(args: "list[str]") -> str:
     try:
-        registrar = _connect(max(timeout, 0.01))
+        registrar = _connect(PORT_TIMEOUT)
         registrar.send(_message(CLAIM, args))
         answer = registrar.recv(16)
         registrar.close()
     except OSError:
         return ""
     return answer.decode().strip()
+
+
+def _is_away() -> bool:
+    try:
+        posix.stat(_registrar_path() + AWAY_SUFFIX.encode())
+    except OSError:
+        return False
+    return True
+
+
+def _note_away() -> None:
+    """A registrar that has been on this host was waited for in vain: the next shims need not."""
+    path = _registrar_path()
+    away = path + AWAY_SUFFIX.encode()
+    try:
+        posix.readlink(path + OWNER_SUFFIX.encode())
+        posix.close(posix.open(away, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
+        # One that has come in this very moment may have looked for it before it was there.
+        _connect(0.0).close()
+        posix.unlink(away)
+    except OSError:
+        pass
 
 
 def _report(text: str) -> None:

@@ -21,7 +21,9 @@ from shim.registrar.labelling import Labelling
 from shim.registrar.orphans import Orphans
 from shim.registrar.port_owner import PortOwner
 from shim.registrar.releases import Releases
+from shim.registrar.return_wait import ReturnWait
 from shim.registrar.wakeups import WakeUps
+from shim.wire.words import NUDGE
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -42,6 +44,7 @@ class LiveShims:
         probes: Probes = PROBES,
     ) -> None:
         self.missed = PendingFlag()
+        self.return_wait = ReturnWait()
         self._registry = registry
         self._labelling = labelling
         self._now = clock
@@ -108,8 +111,15 @@ class LiveShims:
                 continue
             if lease_id is not None:
                 admitted += 1
-                self._parked(lease_id)  # perhaps while no registrar was there
+                self.taken_up(lease_id)
+        self.return_wait.renew()
         return admitted, failed, forbidden
+
+    def taken_up(self, lease_id: int) -> None:
+        """A shim was admitted that had registered with another registrar, or with none."""
+        # It may have asked that one to be released, or be waiting for one to ask.
+        self.control_pipes.say(lease_id, NUDGE)
+        self._parked(lease_id)  # perhaps when nobody looked
 
     def dismiss(self, lease: Lease) -> None:
         """Have a shim end that has not asked for it: withdraw its listener, then send EXIT."""
@@ -145,4 +155,5 @@ class LiveShims:
         del self._leases[self._pipes.pop(lease_id)]
         self.orphans.ended(lease_id)
         self.releases.ended(lease_id)
+        self.return_wait.renew()
         self._registry.end(lease, self._now())

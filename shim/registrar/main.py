@@ -79,6 +79,7 @@ async def serve(config: Config) -> None:
         # Listening first, then searching: every shim is found in /proc, or registers.
         state.shims.port_owner.prepare(config.socket)
         registration_socket = registration.listen(config.socket)
+        state.shims.return_wait.begin(config.socket)
         state.shims.port_owner.begin(config.envoy_user if isinstance(config.envoy_user, int) else None)
         clean.callback(_unlink, config.socket)
         api_socket = listen_api(config.api_address)

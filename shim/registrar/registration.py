@@ -235,7 +235,8 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> s
     """Carry a message out; returns the answer, without its end of line.  Raises Refused."""
     verb, *args = words
     try:
-        if verb == ADOPT:
+        adopted = verb == ADOPT
+        if adopted:
             pid, args = int(args[0]), args[1:]
             verb = REGISTER
         if verb not in (REGISTER, CLAIM):
@@ -252,7 +253,12 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> s
         raise Refused("a registration comes with the shim's two pipes: one to read from, one to write to")
     lease_fd, wake_fd = fds[:2]
     del fds[:2]
-    return OK if state.shims.admit(pid, binding, lease_fd, wake_fd) else KNOWN
+    lease_id = state.shims.admit(pid, binding, lease_fd, wake_fd)
+    if lease_id is None:
+        return KNOWN
+    if adopted:
+        state.shims.taken_up(lease_id)
+    return OK
 
 
 def _is_pipe(fd: int, wanted: int) -> bool:

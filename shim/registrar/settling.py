@@ -2,6 +2,7 @@
 
 import math
 
+from shim.core.leases.lease import Stage
 from shim.core.leases.registry import Registry
 
 # How long after the registrar's start (seconds) `resync` has to bring shims whose pipes only it may open.
@@ -17,10 +18,15 @@ class Settling:
         self._started_at = started_at
         self._at = math.inf
         self._unreadable = False
+        self._found = False
 
     def wait_for_resync(self) -> None:
         """Take note that shims run which the registrar may not admit by itself."""
         self._unreadable = True
+
+    def shims_found(self) -> None:
+        """Those that run are known: all leases are there, but for what `resync` is to bring."""
+        self._found = True
 
     def docker_told(self) -> None:
         """Take note that Docker's labels are known, or that there is no shim to ask about."""
@@ -33,6 +39,11 @@ class Settling:
 
     def advance(self, now: float) -> None:
         """Settle, if it is time."""
-        if not self.settled and now >= self._at:
+        if not self.settled and (now >= self._at or self._all_are_released()):
             self.settled = True
             self._registry.list_staged(now)
+
+    def _all_are_released(self) -> bool:
+        """Docker could tell nothing that matters: it stops them all, and answers nobody while it ends."""
+        known = self._found and not self._unreadable
+        return known and all(lease.stage is Stage.RELEASING for lease in self._registry)

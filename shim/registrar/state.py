@@ -100,6 +100,7 @@ class State:
         if forbidden:
             # Those that could not be admitted for another reason have ended meanwhile.
             self.settling.wait_for_resync()
+        self.settling.shims_found()
         return admitted, failed
 
     def search_again(self) -> bool:

@@ -153,7 +153,8 @@ def test_without_a_registrar_a_tcp_shim_parks_when_dockerd_has_made_up_its_mind(
     address = ("127.0.0.1", free_port("tcp", "127.0.0.1"))
     with published(artifact, env, "tcp", address, NOWHERE, passed=True) as proxy:
         began = time.monotonic()
-        eventually(lambda: tcp_script() in proxy.argv(), PROMPT, "it parks", interval=0.001)
+        script = tcp_script(env["SHIM_SOCKET"].encode())
+        eventually(lambda: script in proxy.argv(), PROMPT, "it parks", interval=0.001)
         assert time.monotonic() - began > 0.9 * AWAKE
 
 

@@ -19,7 +19,7 @@ from shim.registrar.orphans import RETURN, SUSPECT_TIMEOUT
 from shim.registrar.releases import ENVOY_RETURN
 from shim.registrar.settling import RESYNC_TIMEOUT
 from shim.registrar.state import State
-from shim.wire.words import EXIT
+from shim.wire.words import AWAY_SUFFIX, EXIT, NUDGE
 from tests.builders import make_binding, make_flags, make_labelled, open_fds
 
 
@@ -167,6 +167,46 @@ def test_a_shim_that_ended_meanwhile_is_nothing_that_envoys_wait_for(
     assert state.recover() == (0, 1)
     state.settle()
     assert state.settling.settled
+
+
+def test_where_all_shims_are_told_to_end_nothing_has_to_be_asked_of_docker(
+    state: State, clock: Clock, proc: FakeProc, clean: ExitStack
+) -> None:
+    """A dockerd that ends answers nobody, and Envoy must be off the ports that it stops."""
+    shims = [Process(port, clean) for port in (1, 2)]
+    proc.let_in(*shims)
+    proc.show(*(shim.found() for shim in shims))
+    state.recover()
+    one, other = state.registry
+    state.registry.release_alone(one, clock.now)
+    state.touch()
+    assert not state.settling.settled
+    state.registry.release_alone(other, clock.now)
+    state.touch()
+    assert state.settling.settled
+
+
+def test_a_shim_that_was_taken_up_is_made_to_say_what_it_wants(
+    state: State, proc: FakeProc, clean: ExitStack
+) -> None:
+    shim = Process(1, clean)
+    proc.let_in(shim)
+    proc.show(shim.found())
+    state.recover()
+    assert shim.told() == f"{NUDGE}\n".encode()
+
+
+def test_a_registrar_is_waited_for_again_once_there_was_one(
+    state: State, proc: FakeProc, clean: ExitStack, tmp_path: Path
+) -> None:
+    """... whenever a shim that gave up says so: before it came, or at the moment in which it came."""
+    mark = tmp_path / f"socket{AWAY_SUFFIX}"
+    mark.touch()
+    state.shims.return_wait.begin(str(tmp_path / "socket"))
+    assert not mark.exists()
+    mark.touch()
+    state.recover()
+    assert not mark.exists()
 
 
 def test_a_port_that_docker_names_and_no_lease_is_for_is_looked_for(

@@ -1,0 +1,221 @@
+"""A shim that is told to end while no registrar reads: it waits for one that is coming back, once a host."""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from shim.wire.words import AWAY_SUFFIX, OWNER_SUFFIX, RELEASE_WAIT, RETURN_WAIT
+from tests.harness.parked import SHELLS, Parked, children, parked
+from tests.harness.wait import eventually
+
+AT_ONCE = 1.0  # below RETURN_WAIT and RELEASE_WAIT
+LEEWAY = 1.0
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def registrar(tmp_path: Path) -> Path:
+    """The socket's path where a registrar has been, as it leaves its directory."""
+    path = tmp_path / "it's a $(dir)" / "registrar.sock"
+    path.parent.mkdir()
+    path.with_name(path.name + OWNER_SUFFIX).symlink_to("101")
+    return path
+
+
+@pytest.fixture
+def shim(shell: str, registrar: Path) -> Iterator[Parked]:
+    """One whose registrar has just died."""
+    with parked(shell, registrar) as process:
+        process.leave()
+        yield process
+
+
+def mark(registrar: Path) -> Path:
+    return registrar.with_name(registrar.name + AWAY_SUFFIX)
+
+
+def waits(shim: Parked) -> None:
+    """Return once it does so with its timer running."""
+    eventually(lambda: any("sleep" in line for line in children(shim.pid).values()), AT_ONCE, "it waits")
+    assert shim.runs()
+
+
+# -- told to end -----------------------------------------------------------------------------------------
+
+
+def test_it_asks_the_registrar_that_comes_back(shim: Parked, registrar: Path) -> None:
+    shim.kill(signal.SIGINT)
+    waits(shim)
+    shim.take_up()
+    shim.hear(b"release\n")
+    assert shim.runs()
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert not mark(registrar).exists()
+
+
+def test_it_asks_one_that_comes_back_and_tells_it_who_envoy_is(shim: Parked) -> None:
+    shim.kill(signal.SIGINT)
+    waits(shim)
+    shim.take_up(b"owner 101\n\n")
+    shim.hear(b"release\n")
+    assert shim.runs()
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+
+
+def test_one_that_came_without_a_word_is_asked_in_the_end(shim: Parked, registrar: Path) -> None:
+    """As one of an older version does."""
+    shim.kill(signal.SIGINT)
+    waits(shim)
+    shim.take_up(b"")
+    shim.hear(b"release\n")
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert not mark(registrar).exists()
+
+
+def test_it_asks_again_where_the_registrar_died_that_it_had_asked(shell: str, registrar: Path) -> None:
+    with parked(shell, registrar) as shim:
+        shim.kill(signal.SIGINT)
+        shim.hear(b"release\n")
+        shim.leave()
+        shim.take_up()
+        shim.hear(b"release\n")
+        os.write(shim.wake, b"exit\n")
+        shim.ends(AT_ONCE)
+
+
+def test_it_waits_for_the_next_where_the_registrar_that_it_had_asked_is_gone(
+    shell: str, registrar: Path
+) -> None:
+    with parked(shell, registrar) as shim:
+        began = time.monotonic()
+        shim.kill(signal.SIGINT)
+        shim.hear(b"release\n")
+        shim.leave()
+        eventually(lambda: time.monotonic() - began > RELEASE_WAIT + AT_ONCE / 2, RELEASE_WAIT + AT_ONCE)
+        shim.take_up()
+        shim.hear(b"release\n")
+        os.write(shim.wake, b"exit\n")
+        shim.ends(AT_ONCE)
+        assert not mark(registrar).exists()
+
+
+def test_all_that_it_waits_has_a_bound(shell: str, registrar: Path) -> None:
+    """... also where the registrar that is back has nothing to say, and where it dies once asked."""
+    bound = RETURN_WAIT + RELEASE_WAIT + LEEWAY
+    with parked(shell, registrar) as silent, parked(shell, registrar) as dead:
+        silent.leave()
+        silent.kill(signal.SIGINT)
+        dead.kill(signal.SIGINT)
+        dead.hear(b"release\n")
+        dead.leave()
+        waits(silent)
+        silent.take_up()
+        silent.ends(bound)
+        dead.ends(bound)
+
+
+def test_signals_do_not_disturb_the_wait(shim: Parked) -> None:
+    shim.kill(signal.SIGINT)
+    waits(shim)
+    for _ in range(200):
+        shim.kill(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD)
+    assert shim.runs()
+    shim.take_up()
+    shim.hear(b"release\n")
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+
+
+def test_no_moment_is_a_wrong_one_for_a_registrar_to_come(shell: str, registrar: Path) -> None:
+    for number in range(30):
+        with parked(shell, registrar) as shim:
+            shim.leave()
+            shim.kill(signal.SIGINT)
+            if number % 2:
+                os.sched_yield()
+            shim.take_up()
+            shim.hear(b"release\n")
+            os.write(shim.wake, b"exit\n")
+            shim.ends(AT_ONCE)
+
+
+def test_of_many_one_waits_in_vain_and_the_others_do_not(shell: str, registrar: Path) -> None:
+    with ExitStack() as stack:
+        shims = [stack.enter_context(parked(shell, registrar)) for _ in range(20)]
+        began = time.monotonic()
+        for shim in shims:  # one after another, as dockerd does
+            shim.leave()
+            shim.kill(signal.SIGINT)
+            shim.ends(RETURN_WAIT + LEEWAY)
+        assert RETURN_WAIT < time.monotonic() - began < RETURN_WAIT + LEEWAY
+        assert mark(registrar).exists()
+        for shim in shims:
+            eventually(lambda pid=shim.pid: not children(pid), AT_ONCE, "nothing is left")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("lacking", ["link", "folder"])
+def test_it_ends_at_once_where_no_registrar_has_been(shell: str, registrar: Path, lacking: str) -> None:
+    registrar.with_name(registrar.name + OWNER_SUFFIX).unlink()
+    if lacking == "folder":
+        registrar.parent.rmdir()
+    with parked(shell, registrar) as shim:
+        shim.leave()
+        shim.kill(signal.SIGINT)
+        shim.ends(AT_ONCE)
+        assert not mark(registrar).exists()
+
+
+# -- its dockerd dies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_orphan_stays_for_the_registrar_that_comes_back(shim: Parked, registrar: Path, times: int) -> None:
+    shim.kill(*[signal.SIGTERM] * times)
+    waits(shim)
+    shim.take_up(b"")
+    shim.hear(b"orphan\n")
+    shim.say(b"still there?\n")
+    assert shim.runs()
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert not mark(registrar).exists()
+
+
+def test_an_orphan_without_a_registrar_ends_in_time(shim: Parked, registrar: Path) -> None:
+    shim.kill(signal.SIGTERM, signal.SIGTERM)
+    assert shim.ends(RETURN_WAIT + LEEWAY) > AT_ONCE
+    assert mark(registrar).exists()
+
+
+def test_an_orphan_can_be_told_to_end(shim: Parked) -> None:
+    shim.kill(signal.SIGTERM, signal.SIGTERM)
+    waits(shim)
+    shim.kill(signal.SIGINT)
+    shim.take_up()
+    shim.hear(b"release\n")
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_where_another_has_waited_in_vain_it_ends_at_once(
+    shim: Parked, registrar: Path, number: signal.Signals
+) -> None:
+    mark(registrar).touch()
+    with contextlib.suppress(ProcessLookupError):
+        shim.kill(number)
+    shim.ends(AT_ONCE)
+    assert children(shim.pid) == {}
