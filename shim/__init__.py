@@ -6,7 +6,7 @@ One file, several roles (see ``shim.__main__``).  Data flows one way::
                          |                         |
                        relay (UDP)              Docker's API
 
-* ``wire``       what dockerd, shims and the registrar say to each other; the bottom, and light
+* ``wire``       what dockerd, shims and the registrar say to each other; the lowest layer, and light
 * ``core``       the logic; pure
 * ``config``     the configuration's keys, and how it is read
 * ``host``       what the kernel tells of this host's processes and sockets

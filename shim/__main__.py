@@ -15,7 +15,7 @@ usage: envoy-docker-shim COMMAND [--help]
   server      the registrar: keeps the bindings and serves them to Envoy (xDS)
   up          the registrar and an Envoy as one supervised pair
   bootstrap   print the Envoy configuration to go with it
-  status      show bindings, Envoys, Docker, and shims that nobody knows
+  status      show bindings, Envoys, Docker, and shims that the registrar does not know
   firewall    show the registrar's firewall rules, or take them away
   resync      tell the registrar of every shim that runs on this host
   version     print the version

@@ -21,7 +21,7 @@ from shim import __version__
 
 HERE = Path(__file__).parent
 START_UP = ("wire/flags.py", "wire/words.py", "proxy/owner.py", "proxy/park.py", "proxy/start.py")
-# Zip's epoch: the same bytes from any two builds.
+# The earliest time a zip can hold: any two builds give the same bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -71,7 +71,7 @@ def _place(template: str, start: int, code_length: int) -> str:
 
 
 def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
-    """``before``, then shiv's zip with our ``__main__`` in it, in a fixed order, with fixed times."""
+    """``before``, then shiv's zip with ``main`` as its ``__main__``, in a fixed order, with fixed times."""
     buffer = io.BytesIO(before)
     buffer.seek(0, io.SEEK_END)
     # Appending makes the zip's own offsets count from the file's start.

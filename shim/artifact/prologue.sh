@@ -3,8 +3,8 @@
 # One file: this shell prologue, the Python source that dockerd's proxies start with, and a zip
 # application made by shiv.  The prologue only chooses; a zip may carry any prefix.
 
-# python3, but not a version manager's stand-in for it, if it can be: a script that takes longer than all we do.
-# And none of the working directory, which may be anybody's.
+# python3, but if possible not a version manager's stand-in: a script that takes longer than a shim's start-up.
+# And none of the working directory, which any user may have written.
 python=
 set -f
 IFS=:

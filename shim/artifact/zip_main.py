@@ -37,9 +37,9 @@ def cache_directory():
 
 def trusted(path, itself=True):
     # type: (str, bool) -> bool
-    """Whether nobody but root and our own user can have put anything there, or can.
+    """Whether only root and the user of this process can write there, or could have.
 
-    What is not there yet counts by its parents.  ``path`` has no symbolic links in it.
+    A path that does not exist yet is judged by its parents.  ``path`` has no symbolic links in it.
     """
     while True:
         try:
@@ -47,7 +47,7 @@ def trusted(path, itself=True):
         except OSError:
             pass
         else:
-            # In a sticky directory, such as /tmp, others cannot rename what is ours.
+            # In a sticky directory, such as /tmp, no other user can rename this user's files.
             shut = not found.st_mode & 0o022 or (found.st_mode & 0o1000 and not itself)
             if found.st_uid not in (0, os.geteuid()) or not shut:
                 return False
@@ -92,12 +92,12 @@ def run():
             start(within)
         if not any(name in os.environ for name in SHIV_OPTIONS):
             start(unpacked)
-    # Whatever is unpacked is nobody else's to write.
+    # No other user may write what is unpacked.
     os.umask(os.umask(0o077) | 0o022)
     try:
         os.makedirs(root, mode=0o755, exist_ok=True)
         if not trusted(root):
-            raise OSError("somebody else was faster")
+            raise OSError("another user made it first")
         probe = os.path.join(root, ".write-test-" + str(os.getpid()))
         with open(probe, "wb") as file:
             file.write(b"x" * 4096)

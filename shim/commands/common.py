@@ -11,7 +11,7 @@ from shim.config.keys import Config, ConfigError
 from shim.config.load import load
 from shim.core.endpoint import Endpoint
 
-TIMEOUT = 5.0
+TIMEOUT = 5.0  # seconds for each answer of the registrar
 
 
 class CommandError(Exception):

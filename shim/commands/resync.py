@@ -1,7 +1,7 @@
 """``envoy-docker-shim resync``: tell the registrar of every shim that runs on this host.
 
-A registrar finds them by itself when it starts, if it can see the host's processes and may open their
-pipes.  Where it cannot (another pid namespace, no root), this does the same from outside.
+A registrar finds them by itself when it starts, if it sees the host's processes and may open their pipes.
+Where it cannot (another pid namespace, no root), this command does the same from outside.
 """
 
 import os
@@ -11,7 +11,7 @@ from shim.commands.common import CommandError, complain, configuration, parser
 from shim.host.procfs import Shim, find_shims, open_control_pipes
 from shim.wire.words import ADOPT, KNOWN, OK
 
-TIMEOUT = 5.0
+TIMEOUT = 5.0  # seconds for each answer of the registrar
 
 
 def main(args: list[str]) -> int:
@@ -53,7 +53,7 @@ def replay(shim: Shim, path: str) -> str:
             try:
                 socket.send_fds(registrar, [message], [lease_fd, wake_fd])
             except BrokenPipeError:
-                pass  # refused before it was read; the reason is there to be read all the same
+                pass  # refused before it was read; the reason can be read all the same
             answer = registrar.recv(1024).decode("utf-8", "replace").strip()
     finally:
         os.close(lease_fd)

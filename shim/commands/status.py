@@ -71,14 +71,21 @@ def problems(report: dict[str, Any]) -> list[str]:
 
 
 def past_envoy(report: dict[str, Any]) -> str:
-    """A line where Docker's rules lead network clients past Envoy although nobody wants that; else empty."""
+    """A line where Docker's rules lead network clients past Envoy although the firewall is on; else empty."""
     firewall = report["firewall"]
-    if not firewall["wanted"] or not firewall["docker_rules"] or (firewall["active"] and firewall["whole"]):
+    if not firewall["wanted"] or firewall["docker_rules"] is False:
         return ""
-    ports = sum(b["network"]["by"] == "docker" and b["protocol"] == "tcp" for b in report["bindings"])
+    if firewall["active"] and firewall["whole"]:
+        return ""
+    tcp = [b for b in report["bindings"] if b["protocol"] == "tcp" and b["mode"] != "direct"]
+    ports = sum(binding["network"]["by"] == "docker" for binding in tcp)
     if not ports:
         return ""
     reason = firewall["reason"] or "the table is not whole"
+    if firewall["docker_rules"] is None:
+        return (
+            f"network clients of {ports} addresses are led past Envoy if Docker has firewall rules: {reason}"
+        )
     return f"network clients of {ports} addresses are led past Envoy by Docker's own rules: {reason}"
 
 

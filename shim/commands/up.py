@@ -25,9 +25,11 @@ from shim.registrar.main import serve, set_up_log
 
 log = logging.getLogger("envoy-docker-shim")
 
+# Pauses (seconds) before Envoy is started again: doubled from the first to the last.
 RESTART_FIRST, RESTART_LAST = 0.2, 10.0
-# An Envoy that ran this long (seconds) did not fail at its start: the pause begins anew.
+# An Envoy that ran this long (seconds) did not fail at its start: the pause begins at the first again.
 GOOD_RUN = 30.0
+# How long Envoy may take to end on SIGTERM (seconds); then it is killed.
 STOP_TIMEOUT = 10.0
 
 
@@ -52,7 +54,7 @@ def main(args: list[str]) -> int:
                 # The unit's directory for it need not be there.
                 config = dataclasses.replace(config, envoy_admin=Endpoint(path=f"{directory}/admin.sock"))
             file.write_text(bootstrap.text(config, options.node_id or socket.gethostname(), "docker"))
-            # An absolute path: it is started somewhere else.
+            # An absolute path: Envoy is started in another working directory.
             command = [
                 str(Path(envoy).absolute()),
                 "-c",
@@ -85,7 +87,7 @@ def find_envoy(given: str | None) -> str:
 
 
 def _program_path() -> str:
-    """$PATH without the working directory, which may be anybody's."""
+    """$PATH without the working directory, which any user may have written."""
     path = os.environ.get("PATH", os.defpath)
     # Not empty, which would mean the default.
     return os.pathsep.join(place for place in path.split(os.pathsep) if place.startswith("/")) or "/nowhere"
@@ -97,7 +99,7 @@ def _packaged_envoy() -> str | None:
     if python is None:
         return None
     find = "from importlib.util import find_spec as f; print(*f('envoy').submodule_search_locations)"
-    # With -I it looks neither into its working directory, nor where variables or the user's home say.
+    # With -I Python imports nothing from its working directory, from $PYTHONPATH or from the user's home.
     done = subprocess.run(
         [python, "-I", "-c", find], capture_output=True, text=True, check=False, timeout=30, cwd="/"
     )

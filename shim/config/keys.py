@@ -48,7 +48,7 @@ def _key(parse: Callable[[Any], Any], default: Any, meaning: str, environment: s
 
 
 def _collector(value: object) -> Collector | None:
-    """``tracing``: one collector, and how much it gets."""
+    """The section ``tracing``: one collector, and the share of requests it gets.  Raises ValueError."""
     if value is None:
         return None
     found = section(value, TRACING, "tracing.")

@@ -1,4 +1,4 @@
-"""What the values of configuration keys may be: each function takes YAML's value, and returns ours.
+"""What the values of configuration keys may be: each function takes YAML's value, and returns the parsed one.
 
 All raise ValueError, with a text that goes on from "KEY: VALUE ".
 """
@@ -49,7 +49,7 @@ def choice(*choices: str) -> Callable[[object], str]:
 
 
 def user(value: object) -> str | int:
-    """A user's name, which may be one that the host does not know yet, or number."""
+    """A user's number, or a name, which need not exist on the host yet."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < (1 << 32) - 1:
         return value
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}\$?", value):

@@ -44,12 +44,12 @@ class Binding(NamedTuple):
 def binding_from_flags(args: list[str]) -> Binding:
     """The binding that a shim started with these flags (argv[1:]) stands for.
 
-    Raises FlagError: on a bad flag, and on a protocol that is not one of ours.
+    Raises FlagError: on a bad flag, and on a protocol that is neither tcp nor udp.
     """
     proto, host_ip, host_port, container_ip, container_port, _ = parse_flags(args)
     if proto not in PROTOCOLS:
         raise FlagError(f"unsupported protocol {proto!r}: only tcp and udp are served")
-    # The same few words thousands of times.
+    # The same few texts in thousands of bindings are kept once.
     address = Address(sys.intern(proto), sys.intern(host_ip), host_port)
     return Binding(address, Backend(sys.intern(container_ip), container_port))
 

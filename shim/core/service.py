@@ -8,7 +8,8 @@ from shim.core.binding import Backend
 class Service(NamedTuple):
     """A container as traces, metrics and `status` name it.
 
-    ``name`` is never empty; ``environment`` may be.  ``container`` and ``image`` are Docker's.
+    ``name`` is never empty, each of the others may be.  ``container`` and ``image`` are Docker's names, and
+    ``container_id`` the first 12 digits of its id.
     """
 
     name: str
@@ -19,5 +20,5 @@ class Service(NamedTuple):
 
 
 def unnamed_service(backend: Backend) -> Service:
-    """What a port is called when Docker cannot say whose it is."""
+    """The service of a port whose container Docker does not name: the backend's address, and no more."""
     return Service(backend.ip, "", "", "")

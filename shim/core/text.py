@@ -1,6 +1,6 @@
-"""Texts that others wrote, made fit to be shown, logged and named after."""
+"""Texts from outside (labels, requests), made safe to show, to log and to name things after."""
 
-# Longer names help nobody, and each is in every listener, span and metric.
+# Characters.  Each name is in every listener, span and metric of its container.
 NAME_LIMIT = 96
 
 _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")

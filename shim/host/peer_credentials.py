@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection from this host, as the kernel has it."""
+"""The user at the other end of a connection from this host, by the kernel's word."""
 
 import socket
 import struct
@@ -24,7 +24,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred
 
 
 class Credentials(NamedTuple):
-    """Who connected to a Unix socket.  ``pid`` 0: a process that cannot be seen from here."""
+    """The process that connected to a Unix socket, or listens on it.  ``pid`` 0: in another pid namespace."""
 
     pid: int
     uid: int
@@ -39,13 +39,13 @@ class HasOptions(Protocol):
 
 
 def credentials_of(sock: HasOptions) -> Credentials:
-    """SO_PEERCRED (unix(7)): as the kernel had it when the peer connected, or listened.  Raises OSError."""
+    """SO_PEERCRED (unix(7)): as of the moment when the peer connected, or listened.  Raises OSError."""
     answer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return Credentials(*_CREDENTIALS.unpack(answer))
 
 
 def user_of(stream: trio.abc.Stream) -> int:
-    """The user whose process opened the connection, or UNKNOWN: it comes from elsewhere, or is gone."""
+    """The user whose process opened the connection; UNKNOWN: it is from another host, or closed."""
     if not isinstance(stream, trio.SocketStream):
         return UNKNOWN
     sock = stream.socket
@@ -58,7 +58,7 @@ def user_of(stream: trio.abc.Stream) -> int:
 
 
 def owner_of_listener(endpoint: Endpoint) -> int:
-    """The user who listens there on this host, or UNKNOWN: nobody does, or it is no address of ours."""
+    """The user whose socket listens there; UNKNOWN: no socket does, or it is not an address of this host."""
     try:
         if endpoint.path:
             with socket.socket(socket.AF_UNIX) as sock:
@@ -80,7 +80,7 @@ def _owner(family: int, local: tuple[str, int], remote: tuple[str, int]) -> int:
     question += struct.pack("=III", 0, *_NO_COOKIE)
     head = _HEADER.pack(_HEADER.size + len(question), _SOCK_DIAG_BY_FAMILY, _REQUEST, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
-        # It answers within the call that asks.
+        # The kernel answers within the call that asks.
         kernel.setblocking(False)
         kernel.send(head + question)
         answer = kernel.recv(1024)
@@ -90,7 +90,7 @@ def _owner(family: int, local: tuple[str, int], remote: tuple[str, int]) -> int:
     inode: int
     uid, inode = struct.unpack_from("=II", answer, _UID_OFFSET)
     if not inode:
-        # Closed by its owner: what is left of it belongs to nobody.
+        # Closed by its owner: the kernel's remains of it have none.
         raise OSError("the socket is closed")
     return int(uid)
 

@@ -1,9 +1,9 @@
 """Finds running shims in /proc.
 
-A shim is recognised by its owner (root, or whoever asks); by its whole command line, split at NUL as the
-kernel keeps it, never by a name alone and never through a shell; by its namespaces (in another network its
-port is not on this host); by not being in a container, whose root may have the host's network too; by the
-pair of pipes that only our start-up makes; and by holding the very port that it names.
+A shim is recognised by its owner (root, or the user of this process); by its whole command line, split at NUL
+as the kernel keeps it, never by a name alone and never through a shell; by its namespaces (in another network
+its port is not on this host); by not being in a container, whose root may have the host's network too; by the
+pair of pipes that only a shim's start-up makes; and by holding the very port that it names.
 """
 
 import errno
@@ -21,7 +21,7 @@ from shim.wire.words import LEASE_FD, MARK, NAME, PORT_FD, RELAY_ROLE, WAKE_FD
 
 PROC = Path("/proc")
 NAMESPACES = ("net", "pid", "user")
-# Its longest words are our script and docker-proxy's flags.
+# Bytes of a command line.  The longest words are the shell's script and docker-proxy's flags.
 COMMAND_LINE_LIMIT = 1 << 14
 # What Docker, containerd and Podman name a container's cgroup after.
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
@@ -38,9 +38,9 @@ class Shim(NamedTuple):
 
 
 def flags_of(argv: list[str]) -> list[str] | None:
-    """docker-proxy's flags, if this is the command line of a shim of ours.
+    """docker-proxy's flags, if this is the command line of a shim; else None.
 
-    It has three forms: parked (a shell), relaying (Python, from the file), and starting.
+    A shim's has three forms: parked (a shell), relaying (Python, from the file), and starting.
     """
     if len(argv) > 4 and argv[1] == "-c" and argv[2].startswith(MARK) and argv[3] == NAME:
         return argv[4:]
@@ -52,16 +52,16 @@ def flags_of(argv: list[str]) -> list[str] | None:
 
 
 def find_shims(proc: Path = PROC) -> Iterator[Shim]:
-    """Every shim, oldest first."""
-    us = _Surroundings(_namespaces(proc / "self"), _containers(proc / "self"))
+    """Every running shim, oldest first."""
+    own = _Surroundings(_namespaces(proc / "self"), _containers(proc / "self"))
     found = []
     for name in os.listdir(proc):
         if not name.isdecimal():
             continue
         try:
-            shim = _inspect(proc / name, us)
+            shim = _inspect(proc / name, own)
         except (OSError, ValueError, LookupError):
-            # It ended meanwhile, is not ours to look at, or is nonsense.
+            # It ended meanwhile, or this process may not read it, or it is not what a shim looks like.
             continue
         if shim is not None and (proc != PROC or holds_its_port(shim)):
             found.append(shim)
@@ -69,14 +69,14 @@ def find_shims(proc: Path = PROC) -> Iterator[Shim]:
 
 
 class _Surroundings(NamedTuple):
-    """Where we are ourselves."""
+    """The namespaces and containers of this process."""
 
     namespaces: dict[str, int]
     containers: set[str]
 
 
-def _inspect(process: Path, us: _Surroundings) -> Shim | None:
-    # Before anything is read of it: others can have command lines of megabytes.
+def _inspect(process: Path, own: _Surroundings) -> Shim | None:
+    # First of all: another user's process can have a command line of megabytes.
     if os.stat(process).st_uid not in (0, os.geteuid()) or _users(process) not in ({0}, {os.geteuid()}):
         return None
     with open(process / "cmdline", "rb", buffering=0) as file:
@@ -85,12 +85,12 @@ def _inspect(process: Path, us: _Surroundings) -> Shim | None:
     if args is None or not command.endswith(b"\0") or len(command) == COMMAND_LINE_LIMIT:
         return None
     try:
-        if _namespaces(process) != us.namespaces:
+        if _namespaces(process) != own.namespaces:
             return None
     except PermissionError:
-        # Ours for all we know: it is for whoever takes it up to say that it cannot.
+        # It may be a shim: the caller that opens its pipes will learn that it cannot.
         pass
-    if not _containers(process) <= us.containers or not _has_control_pipes(process):
+    if not _containers(process) <= own.containers or not _has_control_pipes(process):
         return None
     try:
         return Shim(int(process.name), start_time(process), args, binding_from_flags(args))
@@ -109,16 +109,16 @@ def _containers(process: Path) -> set[str]:
 
 def _users(process: Path) -> set[int]:
     """Real, effective, saved and file-system user: a set-user-id program that a user started has several."""
-    # Read for every process of root's: its first lines, and no more of them parsed than the one.
+    # Read for every process of root's, so only the first lines, and only the one that matters is parsed.
     with open(process / "status", "rb", buffering=0) as file:
         _, _, rest = file.read(1024).partition(b"\nUid:")
     return {int(user) for user in rest.partition(b"\n")[0].split()}
 
 
 def _has_control_pipes(process: Path) -> bool:
-    """Whether the process has the pipes of a shim, or may have: others' descriptors are not shown to all.
+    """Whether the process has the pipes of a shim, or may have: descriptors of others can be hidden.
 
-    A shim that is still starting has none, and will come by itself; so has a parked one's timer.
+    A shim that is still starting has none, and will register; neither has the timer of a parked one.
     """
     try:
         os.stat(process / "fd" / str(LEASE_FD))
@@ -147,13 +147,13 @@ def _stat(process: str) -> list[str]:
 def open_control_pipes(shim: Shim, proc: Path = Path("/proc")) -> tuple[int, int]:
     """The registrar's ends of a running shim's two pipes (shim.wire.words): (lease, wake), non-blocking.
 
-    Raises OSError where the shim has ended (its process id may be another's by now), is not ours to open, or
-    has no such pipes.
+    Raises OSError: the shim has ended (its process id may be another's by now), has no such pipes, or this
+    process may not open them.
     """
     fds: list[int] = []
     try:
         for number, mode in ((LEASE_FD, os.O_RDONLY), (WAKE_FD, os.O_WRONLY)):
-            # Held first, which has no effect on anything, so that what is looked at is what is opened.
+            # Opened as a path first, which has no effect, so that the file checked is the file opened.
             held = os.open(proc / str(shim.pid) / "fd" / str(number), os.O_PATH | os.O_CLOEXEC)
             try:
                 if not stat.S_ISFIFO(os.fstat(held).st_mode):
@@ -174,9 +174,9 @@ def open_control_pipes(shim: Shim, proc: Path = Path("/proc")) -> tuple[int, int
 
 
 def holds_its_port(shim: Shim) -> bool:
-    """Whether its descriptor 8 is a socket that is bound to the address it says.
+    """Whether the shim's PORT_FD is a socket bound to the address in its flags.
 
-    True, too, where we may not look: no CAP_SYS_PTRACE, a sandbox, a kernel before 5.6.
+    True, too, where that cannot be seen: no CAP_SYS_PTRACE, a sandbox, a kernel before 5.6.
     """
     try:
         fd = _copy_of(shim.pid, PORT_FD)
@@ -196,7 +196,7 @@ def holds_its_port(shim: Shim) -> bool:
 
 
 def _copy_of(pid: int, fd: int) -> int:
-    """A descriptor of ours for what another process has open.  Raises OSError, NotImplementedError."""
+    """A new descriptor for what another process has open.  Raises OSError, NotImplementedError."""
     try:
         # Only here, where there is a candidate; it fails to load in some sandboxes.
         import ctypes

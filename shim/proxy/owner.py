@@ -1,8 +1,8 @@
-"""Who may share a published TCP port with the shim that holds it: Envoy, and nobody else on the host.
+"""Which user may share a published TCP port with the shim that holds it: Envoy's, and no other.
 
 With SO_REUSEADDR on both sides the kernel lets any user's socket be bound beside another that does not
-listen, and listen there.  With SO_REUSEPORT in place of that it asks who the owners are: a socket's is the
-user that made it, until ``fchown``.  So the shim gives its port to Envoy's user, whom the registrar knows.
+listen, and listen there.  With SO_REUSEPORT in its place both sockets need the same owner: the user that
+made it, until ``fchown``.  So the shim gives its port to Envoy's user, whose id the registrar knows.
 
 On the start-up path of every port: nothing is imported that a bare interpreter has not loaded already.
 """
@@ -18,24 +18,24 @@ _MAPPED = "0000000000000000FFFF0000"
 
 
 def keep_from_others(sock: "_socket.socket") -> None:
-    """From here on the kernel lets nobody else bind or listen on the port but its owner: root, so far.
+    """Let no other socket be bound to this port, but those of its owner, which is root so far.
 
-    Two sockets with SO_REUSEPORT may share a port if they are the same user's.
+    Two sockets with SO_REUSEPORT may share a port if they have the same owner.
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
 
 
 def check_that_nobody_is_there(sock: "_socket.socket") -> None:
-    """Raises OSError if somebody takes what comes to a socket of ours that was bound with SO_REUSEADDR.
+    """Raise OSError if another socket takes what comes to this one, which was bound with SO_REUSEADDR.
 
-    After keep_from_others nobody can begin to.
+    After ``keep_from_others`` none can begin to.
     """
     if sock.type == _socket.SOCK_DGRAM:
-        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 0)  # not even root's beside it
+        sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 0)  # root's other sockets neither
         _check_datagrams(sock)
         return
-    # Who listens shows when another socket is bound: one that may share the port with all who do not.
+    # A probe that may share the port with any socket that does not listen can be bound only if none does.
     probe = _socket.socket(sock.family, sock.type)
     probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
     probe.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
@@ -46,7 +46,9 @@ def check_that_nobody_is_there(sock: "_socket.socket") -> None:
 
 
 def _check_datagrams(sock: "_socket.socket") -> None:
-    """Among UDP sockets on a port the kernel prefers the one with the more specific address, then the last.
+    """Raise OSError if another UDP socket on the port would get datagrams for this one.
+
+    The kernel prefers the one with the more specific address, then the one bound last.
 
     /proc has them as lines: the second word is address and port in hexadecimal digits, the tenth the inode.
     """
@@ -73,9 +75,9 @@ def _check_datagrams(sock: "_socket.socket") -> None:
 
 
 def give_to_envoy(sock: "_socket.socket", registrar: bytes) -> bool:
-    """Make Envoy's user the port's owner; says whether a registrar that knows of owners has been there.
+    """Make Envoy's user the port's owner; returns whether a registrar that knows of owners has run here.
 
-    Where it does not know yet who that is, it tells the parked shim later.
+    Where that registrar does not know Envoy's user yet, it tells the parked shim later.
     """
     try:
         owner = posix.readlink(registrar + OWNER_SUFFIX.encode())
@@ -89,7 +91,7 @@ def give_to_envoy(sock: "_socket.socket", registrar: bytes) -> bool:
 
 
 def share_with_all(fd: int) -> None:
-    """The registrar is of an older version (an upgrade is under way), and tells nobody who Envoy is."""
+    """Share the port with every user, for a registrar of an older version, which tells no shim its owner."""
     port = _socket.socket(fileno=posix.dup(fd))
     port.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
     port.close()

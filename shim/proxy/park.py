@@ -5,10 +5,10 @@ them let a second signal interrupt a read inside a trap, and in dash a trap that
 spoils the status of the command it comes after.
 
 A UDP shim parks while it has no clients, and the kernel wakes it: O_ASYNC makes it send a signal for each
-datagram, and to whom and which one (F_SETOWN and F_SETSIG in fcntl(2)) stays with the socket over ``exec``.
+datagram, and to which process and which one (F_SETOWN, F_SETSIG in fcntl(2)) stays set over ``exec``.
 The signal is SIGURG because it is ignored until the shell has its trap.  One that comes before that, or in
-the few instructions before a ``read``, rings unheard; so the registrar looks whether something is waiting
-when it hears that a shim has parked (shim.registrar.wakeups), and without a registrar none parks.
+the few instructions before a ``read``, is lost; so the registrar checks whether datagrams wait when a shim
+has parked (shim.registrar.wakeups), and without a registrar no UDP shim parks.
 """
 
 import _signal
@@ -55,8 +55,8 @@ _WORDS = {
 
 # SIGTERM is what the kernel sends when dockerd itself has died (its parent-death signal).  The container
 # may well live on (live-restore), so the port goes on being served until the registrar says `exit`:
-# it knows when dockerd is back and wants the port.  Without a registrar there is nothing to stay for.
-# The signal comes twice: hence it is ignored meanwhile, and a failure has to be seen twice.
+# it knows when a new dockerd wants the port.  Without a registrar the shim ends.
+# The signal comes twice: hence it is ignored meanwhile, and a write has to fail twice.
 _ORPHANED = """
 trap '' PIPE
 orphaned() {
@@ -68,20 +68,20 @@ orphaned() {
 trap 'orphaned "$@"' TERM
 """
 
-# What a TCP shim does when it is told to end.  Text until then: parsed, it would take a page more.
-# There are no single quotes in it, because it stands in such itself.
-#
-# Where a registrar has been (it leaves the link to Envoy's user) it is waited for when it does not read: one
-# that restarts must be told of every port that is let go, or Envoy keeps it.  The wait is one for the whole
-# host: who has waited in vain leaves a file, and whoever finds it ends at once.  The registrar removes it.
+# What a TCP shim's shell does when it is told to end.  Text until then: parsed, it would take a page more.
+# It has no single quotes, because it stands between two itself.
 #
 # On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
-# mean "free".  A timer bounds the wait for a registrar that is there but does not answer, and for one that
-# is coming back.  A line on the pipe, not a signal, ends the wait.  An empty one is a nudge: perhaps from a
-# registrar that has just come and does not know what the last one was told.
-# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
+# mean "free".  A timer bounds the wait for a registrar that runs but does not answer, and for one that
+# is away.  A line on the pipe, not a signal, ends the wait; after an empty one (a nudge) the shell repeats
+# its word, because a registrar that has just started does not know what the last one was told.
 #
-# Orphaned while the registrar is away: one that comes sees by the parent what has happened.
+# The shell waits for a registrar that is away only where one has been: it leaves the link to Envoy's user.
+# And the wait is one for the whole host: a shell that has waited in vain leaves a file, with which the others
+# end at once.  The registrar removes the file.
+#
+# The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
+# On SIGTERM while the registrar is away the shell stays: the registrar sees by its parent that it is orphaned.
 _ENDING = r"""
 expected() {
   [ -L "$at%(owner_suffix)s" ] && [ -w "${at%%/*}" ] && [ ! -e "$at%(away_suffix)s" ]
@@ -153,7 +153,7 @@ while again=; read -r command <&%(wake)d || [ "$again" ]; do
 done
 """
 
-# A Python that was upgraded away since then is looked for anew, by the file itself.
+# If that Python was removed by an upgrade, the file itself looks for another one.
 _UDP = (
     _ORPHANED
     + """
@@ -194,7 +194,7 @@ def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
     except (TimeoutError, BlockingIOError):
         posix.execv("/bin/sh", ["/bin/sh", "-c", udp_script(file), NAME, *args])
     except OSError:
-        pass  # for the relay to see
+        pass  # an error on the port: the relay reads and reports it
     port.close()
 
 

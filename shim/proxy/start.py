@@ -40,6 +40,7 @@ from shim.wire.words import (
     REPORT_FAILED,
     REPORT_FD,
     REPORT_OK,
+    RETURN_WAIT,
     SOCKET_VARIABLE,
     TAKEN,
     WAKE_FD,
@@ -47,8 +48,8 @@ from shim.wire.words import (
 
 ENOTCONN = 107  # Linux's, as EADDRINUSE
 
-# A UDP port that has just opened may have clients waiting: only then is it left to the kernel (seconds).
-# Also how long a TCP shim without a registrar stays what it is.
+# How long (seconds) a UDP shim waits for the first datagrams before it parks, and a TCP shim without a
+# registrar before it does.
 AWAKE = 0.3
 
 
@@ -58,8 +59,8 @@ class StartError(Exception):
 
 def main(file: str, args: "list[str]") -> None:
     """Be the shim that dockerd started as ``file args...``.  Does not return."""
-    # Until the shell's traps are set, a signal simply ends the process: nothing is published yet,
-    # and a handler that raises in the middle of this would only be in the way.
+    # Until the shell's traps are set, a signal ends the process: nothing is published yet, and a
+    # Python handler could raise in the middle of any step.
     for number in (_signal.SIGINT, _signal.SIGTERM):
         _signal.signal(number, _signal.SIG_DFL)
     try:
@@ -70,27 +71,30 @@ def main(file: str, args: "list[str]") -> None:
         log(str(error))
         _report(REPORT_FAILED + str(error))
         sys.exit(1)
-    theirs = _open_control_pipes(port)
-    known = _register(args, theirs)
-    if known and not shared:
+    registrar_fds = _open_control_pipes(port)
+    registered = _register(args, registrar_fds)
+    if registered and not shared:
         share_with_all(PORT_FD)
     if proto == "udp":
         _signal.signal(_signal.SIGINT, lambda *_: posix._exit(0))
     _report(REPORT_OK)
     posix.closerange(9, 64)
     if proto == "udp":
-        if known:
+        if registered:
             park_udp(file, args, AWAKE)
         posix.execv(sys.executable, [sys.executable, "-IS", file, RELAY_ROLE, *args])
-    if not known:
-        # dockerd may want us to end at once (another port failed), and a signal that comes just before the
-        # shell's `read` is lost where no registrar nudges.  Until then it simply ends the process.
+    if not registered:
+        # dockerd may end the shim at once (another port failed), and a signal just before the shell's `read`
+        # is lost where no registrar sends a nudge.  Before that it ends the process.
         sleep(AWAKE)
     park_tcp(args, _registrar_path())
 
 
 def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -> "_socket.socket":
-    """The socket that keeps the port ours: bound, and for TCP not listening, so that Envoy can."""
+    """The socket that holds the port: bound, and for TCP not listening, so that Envoy can.
+
+    Raises StartError.
+    """
     if proto == "sctp":
         raise StartError("SCTP is not supported by envoy-docker-shim: publish the port as tcp or udp")
     if proto not in ("tcp", "udp"):
@@ -99,7 +103,8 @@ def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -
     sock = _adopt(kind) if given else _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
     try:
         if given:
-            check_that_nobody_is_there(sock)
+            if proto == "udp":  # a TCP socket of dockerd's has listened: nobody else can have
+                check_that_nobody_is_there(sock)
             return sock
         if ":" in ip:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
@@ -121,7 +126,7 @@ def _adopt(kind: int) -> "_socket.socket":
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} is not a socket ({error})") from None
     if actual != kind:
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} has socket type {actual}, not {kind}")
-    # dockerd's has SO_REUSEADDR: who has bound with that too could listen as soon as it no longer does.
+    # dockerd's has SO_REUSEADDR: another socket bound with it too could listen as soon as this one does not.
     keep_from_others(sock)
     if kind == _socket.SOCK_STREAM:
         try:
@@ -134,7 +139,7 @@ def _adopt(kind: int) -> "_socket.socket":
 
 
 def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
-    """Bind so that Envoy can bind and listen there too, and nobody else.  Raises OSError.
+    """Bind so that Envoy can bind and listen there too, and no other program.  Raises OSError.
 
     Two sockets that both have SO_REUSEADDR may share a port while at most one listens; so with it a port
     that another shim holds would pass for free.  Hence the first try is without.
@@ -152,16 +157,17 @@ def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args:
 
 
 def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
-    """Bind beside what is left of earlier connections; wait for an Envoy that is about to let go.
+    """Bind beside the remains of earlier connections; wait for an Envoy that is about to close the port.
 
-    A registrar that is away is waited for first, unless another shim has done so in vain.
+    It first waits for a registrar that is away, unless another shim has done so in vain.
+    Raises OSError: another program has it.
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    deadline = monotonic() + (0.0 if _is_away() else PORT_TIMEOUT)
+    deadline = monotonic() + (0.0 if _is_away() else RETURN_WAIT)
     while True:
-        # "held": by another container's shim.  "taken": not by any Envoy of ours, so by somebody who
-        # listens, if binding fails.  "free": Envoy was on it, and is off.  Nothing: no registrar is there
-        # to ask, and all that is left is to try again.
+        # HELD: by another container's shim.  TAKEN: by a program other than a connected Envoy, if binding
+        # fails.  FREE: Envoy had it, and listens there no more.  Empty: no registrar answers, and the shim
+        # tries again until the deadline.
         answer = _ask(args)
         try:
             if answer == HELD:
@@ -178,7 +184,7 @@ def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]",
 
 
 def _open_control_pipes(port: "_socket.socket") -> "list[int]":
-    """Put lease, wake and port on their descriptors; returns the ends that are for the registrar."""
+    """Put lease, wake and port on their descriptors; returns the registrar's ends of the pipes."""
     lease_read, lease_write = posix.pipe()
     wake_read, wake_write = posix.pipe()
     wake = posix.open(f"/proc/self/fd/{wake_read}", posix.O_RDWR)
@@ -211,20 +217,20 @@ def _message(verb: str, args: "list[str]") -> bytes:
 
 
 def _register(args: "list[str]", fds: "list[int]") -> bool:
-    """Hand the registrar its ends of the pipes, which are closed here; says whether it is there."""
-    known = True
+    """Send the registrar its ends of the pipes, and close them here; returns whether that worked."""
+    registered = True
     rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
     try:
         registrar = _connect(REGISTRATION_TIMEOUT)
         registrar.sendmsg([_message(REGISTER, args)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         registrar.close()
     except OSError as error:
-        # Not the container's fault: it starts, and a registrar that comes finds us in /proc.
-        known = False
+        # The container starts all the same: a registrar that starts later finds this shim in /proc.
+        registered = False
         log(f"the registrar does not answer ({error}); it will find this port when it starts", warning=True)
     for fd in fds:
         posix.close(fd)
-    return known
+    return registered
 
 
 def _ask(args: "list[str]") -> str:
@@ -247,13 +253,13 @@ def _is_away() -> bool:
 
 
 def _note_away() -> None:
-    """A registrar that has been on this host was waited for in vain: the next shims need not."""
+    """Tell the next shims that a registrar which has been on this host was waited for in vain."""
     path = _registrar_path()
     away = path + AWAY_SUFFIX.encode()
     try:
         posix.readlink(path + OWNER_SUFFIX.encode())
         posix.close(posix.open(away, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
-        # One that has come in this very moment may have looked for it before it was there.
+        # A registrar that came in this very moment may have looked for the file before it was there.
         _connect(0.0).close()
         posix.unlink(away)
     except OSError:
@@ -270,7 +276,7 @@ def _report(text: str) -> None:
 
 
 def log(text: str, warning: bool = False) -> None:
-    """To syslog, since dockerd gives us /dev/null for standard error; and there, for who tries it by hand."""
+    """Log to syslog, and to standard error, which is /dev/null under dockerd and useful by hand."""
     import syslog
 
     syslog.openlog(NAME, syslog.LOG_PID, syslog.LOG_DAEMON)

@@ -21,9 +21,10 @@ log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
 KINDS = ("listeners", "clusters", "endpoints")
-# How long an Envoy that has no configuration waits for one that is not known yet (seconds).
+# How long an Envoy without any configuration waits for the registrar to know one (seconds).
 FRESH_TIMEOUT = 10.0
-# How often (seconds) it is said that somebody poses as an Envoy, or that `envoy_user` is wrong.
+# The shortest pause (seconds) between warnings that an Envoy does not count: a user poses as one, or
+# `envoy_user` is wrong.
 COMPLAINT_PAUSE = 60.0
 
 
@@ -53,20 +54,20 @@ class Api:
     def __init__(self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0) -> None:
         self._state = state
         self._trusts = trusts
-        self._complain_at = state.now()  # of Envoys that do not count, from then on
+        self._complain_at = state.now()  # when the next such warning may be logged
         self._hold_limits = HoldLimits()
         # Apart, so that others' requests do not push out what is known of Envoy's.
         self._readers = {True: RequestReader(), False: RequestReader()}
         self._nacks: trio.MemorySendChannel[Session] | None = None
 
     def report_nacks_to(self, channel: "trio.MemorySendChannel[Session]") -> None:
-        """Where to send the session of an Envoy that has refused something."""
+        """Send the session of every Envoy that refuses a listener to this channel."""
         self._nacks = channel
 
     async def handle(self, request: Request) -> Response:
         """200; 304 for a poll with nothing new; 400, 403, 404, 405 with a reason."""
         if not _local_name(request.headers.get("host", "")):
-            # A page in a browser that had its own name resolved to our address.
+            # DNS rebinding: a page in a browser that has its own name resolved to this API's address.
             return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
         if "origin" in request.headers:
             # Only a browser says where a request comes from; Envoy and `status` are none.
@@ -98,7 +99,7 @@ class Api:
             return _error(400, f"not a discovery request: {error}")
         if kind == "endpoints":
             return self._endpoints(asked.names)
-        # A poll is held for long: without what nobody asks for any more.
+        # A poll is held for long: without the parts of the request that are not used any more.
         asked = asked._replace(names=frozenset())
         if isinstance(request.body, bytearray):
             request.body.clear()
@@ -134,13 +135,13 @@ class Api:
         while True:
             decision = subscription.decide(resources.version, resources.sequence, state.now())
             if subscription.processed_sequence != processed:
-                # Others may wait for just that.
+                # Releases and clusters may wait for just that.
                 processed = subscription.processed_sequence
                 if session.trusted:
                     state.touch()
                 continue
             if not isinstance(decision, Hold) and kind == "listeners" and state.network.withdrawing:
-                # Network clients are led away from a port before its Envoy lets go of it.
+                # The firewall leads network clients away from a port before its Envoy closes it.
                 await state.network.wait_for_withdrawal()
                 continue
             if not isinstance(decision, Hold):
@@ -161,7 +162,7 @@ class Api:
                 return Response(304)
 
     async def _settle(self, version: str) -> None:
-        """Wait until we know as much as before our restart: an Envoy must not lose a listener to it."""
+        """Wait until the registrar knows as much as the one before it: a restart must cost no listener."""
         state = self._state
         deadline = state.started_at + FRESH_TIMEOUT if not version else state.now() + HOLD
         with trio.move_on_after(max(0.0, deadline - state.now())):
@@ -177,11 +178,11 @@ class Api:
             try:
                 self._nacks.send_nowait(session)
             except trio.WouldBlock:
-                # It is looked into with the next refusal.
+                # The queue is full: the next refusal is reported again.
                 pass
 
     def _endpoints(self, wanted: frozenset[str]) -> Response:
-        """The endpoints of the clusters that are named, for an Envoy that is set up to ask (EDS)."""
+        """The endpoints of these clusters, of all if none is named, for an Envoy set up for EDS."""
         registry = self._state.registry
         # No more of what was asked for is kept than there is: the answer may be long in being read.
         names = tuple(name for name in registry.clusters if not wanted or name in wanted)
@@ -195,7 +196,7 @@ class Api:
 
 
 def _local_name(host: str) -> bool:
-    """Whether a Host header names us: an address, or a name without a dot (Envoy sends its cluster's)."""
+    """Whether a Host header names this API: an IP address, or a name without a dot, such as a cluster's."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
     try:
         ipaddress.ip_address(name.strip("[]"))

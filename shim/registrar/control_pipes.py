@@ -1,7 +1,7 @@
-"""The registrar's ends of the shims' pipes: who is gone, who asks to be released, and the answers.
+"""The registrar's ends of the shims' control pipes: what shims say, that a shim has ended, and the answers.
 
-One epoll set holds every shim's pipe and is itself waited on by one task, so that ten thousand shims
-at rest cost no wake-ups and a descriptor pair each, not a task.
+One epoll set holds every lease pipe, and one task waits for that set: a shim at rest costs two descriptors,
+and neither a task nor a wake-up.
 """
 
 import os
@@ -14,8 +14,10 @@ from shim.wire.words import ORPHAN, PARKED, RELEASE
 
 
 class ControlPipes:
-    """The first four functions are called with a lease's id, from ``run``'s task; and ``then`` after one or
-    more of these: what follows from a thousand ends at a time is done once.
+    """Every shim's pipes, by the lease's id.
+
+    ``on_release``, ``on_orphan``, ``on_end`` and ``on_parked`` are called with that id, from ``run``'s task,
+    and ``after_batch`` once after one or more of these calls.
     """
 
     def __init__(
@@ -24,13 +26,13 @@ class ControlPipes:
         on_orphan: Callable[[int], None],
         on_end: Callable[[int], None],
         on_parked: Callable[[int], None],
-        then: Callable[[], None],
+        after_batch: Callable[[], None],
     ) -> None:
         self._on_release = on_release
         self._on_orphan = on_orphan
         self._on_end = on_end
         self._on_parked = on_parked
-        self._then = then
+        self._after_batch = after_batch
         self._epoll = select.epoll()
         self._leases: dict[int, int] = {}  # lease descriptor -> lease id
         self._pipes: dict[int, tuple[int, int]] = {}  # lease id -> (lease, wake)
@@ -39,7 +41,7 @@ class ControlPipes:
         return len(self._pipes)
 
     def add(self, lease_id: int, lease_fd: int, wake_fd: int) -> None:
-        """Watch a shim's pipes; the descriptors are ours from here on."""
+        """Watch a shim's pipes.  ControlPipes owns the descriptors from here on, and closes them."""
         os.set_blocking(lease_fd, False)
         os.set_blocking(wake_fd, False)
         self._pipes[lease_id] = (lease_fd, wake_fd)
@@ -47,26 +49,26 @@ class ControlPipes:
         self._epoll.register(lease_fd, select.EPOLLIN)
 
     def say(self, lease_id: int, word: str) -> None:
-        """Tell a shim one of the words of shim.wire.words, if it is still there."""
+        """Send a shim one of the words of shim.wire.words; nothing, if it has ended."""
         pipes = self._pipes.get(lease_id)
         if pipes is None:
             return
         try:
             os.write(pipes[1], f"{word}\n".encode())
         except OSError:
-            # Gone: its lease's end of file says the same.
+            # It has just ended: the end of file on its lease pipe is about to tell.
             pass
 
     async def run(self) -> None:
-        """Hear shims, and report what they say.  Does not return."""
+        """Read every pipe, and call the function for each word and each end of file.  Does not return."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
             for fd, _ in self._epoll.poll(0):
                 self._read(fd)
-            self._then()
+            self._after_batch()
 
     def close(self) -> None:
-        """Close every descriptor; the shims live on."""
+        """Close every descriptor of the registrar's; the shims live on."""
         for lease_id in list(self._pipes):
             self._close(lease_id)
         self._epoll.close()

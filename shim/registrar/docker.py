@@ -1,4 +1,4 @@
-"""What Docker knows: a stream of events, and a list call for whatever they name.
+"""What Docker knows: a stream of events, and a list call for the containers that they name.
 
 Docker tells a container's address only with its `start` event, so that is when labels are looked up;
 never by asking for one container, which blocks while it starts.
@@ -19,21 +19,22 @@ from shim.core.service import Service
 from shim.registrar.dockerd import DockerdPresence
 from shim.registrar.state import State
 
-# An answer that takes longer (seconds) is none.
+# How long Docker may take to answer (seconds).
 CALL_TIMEOUT = 5.0
+# Pauses (seconds) before the registrar connects again: doubled from the first to the last.
 RETRY_FIRST, RETRY_LAST = 0.1, 2.0
-# How often a new dockerd is looked for (seconds) while there are ports that it will want.
+# How often a new dockerd is looked for (seconds) while orphans hold ports that it will want, and otherwise.
 RETURN_LOOK = 0.05
-# ... and otherwise.
 LOOK = 0.5
 # When a container without labels is asked about, in seconds after its last shim came: normally its `start`
 # event has come by then, but it may have been handled just before the shim was there.
 ASK_AFTER = (0.5, 2.0, 5.0, math.inf)
-# Questions that are due within this (seconds) are one: it is all of Docker's containers that are listed.
+# Lookups due within this (seconds) are batched: each lists all of Docker's containers.
 TOGETHER = 0.1
-# One event is far smaller; what is larger is none.
+# Bytes of one event, and characters of a container's id: more is no answer of Docker's.
 EVENT_LIMIT = 1 << 20
 ID_LIMIT = 128
+# Containers that one call asks for by id.
 IDS_LIMIT = 200
 
 
@@ -69,7 +70,7 @@ class Docker:
         self._started: set[str] = set()
 
     async def run(self) -> None:
-        """Follow Docker for ever; reconnect when it goes away, or never was."""
+        """Follow Docker; reconnect when the connection ends or cannot be made.  Does not return."""
         pause = RETRY_FIRST
         while True:
             await self._wait_for_dockerd()
@@ -83,10 +84,10 @@ class Docker:
             await self._pause(pause)
 
     async def _wait_for_dockerd(self) -> None:
-        """Return once a dockerd listens, and let it have the ports that its predecessor's shims hold.
+        """Return once a dockerd listens; dismiss the shims of its predecessor, whose ports it wants.
 
-        One that starts listens long before it answers, and binds the ports of the containers that lived
-        on in between: that is when the old shims have to let go.
+        A dockerd that starts listens long before it answers, and binds the ports of the containers that lived
+        on in between: by then the old shims must have released them.
         """
         while not await self._presence.there():
             self._health.failed("no dockerd listens")
@@ -159,18 +160,18 @@ class Docker:
         while True:
             with trio.move_on_after(max(0.0, due - state.now())):
                 await state.labelling.wanted.wait()
-                # Perhaps by a container that is new: it is asked about before those that are known.
+                # Perhaps for a new container: it is asked about before those that were asked about already.
                 due = min(due, state.now() + ASK_AFTER[0])
             state.labelling.wanted.consume()
             if self._started:
-                # Whatever came in meanwhile goes into the same call.
+                # Containers that started meanwhile go into the same call.
                 started, self._started = self._started, set()
                 self._apply(await self._list(sorted(started)))
             elif due <= state.now():
                 due = await self._ask_about_unlabelled()
 
     async def _ask_about_unlabelled(self) -> float:
-        """Ask about those for whom it is time; returns when it is time for the next (seconds)."""
+        """Ask about the containers whose time has come; returns when to ask about the next (seconds)."""
         now = self._state.now()
         due = [container for container in self._state.registry.unlabelled() if _ask_at(container) <= now]
         for container in due:
@@ -215,8 +216,8 @@ class Docker:
             labelled += [(lease, service, serving) for lease in leases]
             known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known
-        # Oldest first, whatever order Docker names them in: of several that could have a name the first
-        # gets it, and after a restart it must be the same one.
+        # Oldest first, whatever Docker's order: of several leases that could have a name the first gets it,
+        # and after a restart it must be the same one.
         state.label(*sorted(labelled, key=lambda row: (row[0].order, row[0].binding.address)))
         if missing and state.search_again():
             self._apply(containers)

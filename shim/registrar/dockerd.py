@@ -1,4 +1,4 @@
-"""Whether a dockerd is there, without being the one who starts it."""
+"""Whether a dockerd runs, found out without starting one."""
 
 import os
 from pathlib import Path
@@ -7,23 +7,23 @@ import trio
 
 from shim.host.peer_credentials import credentials_of
 
-# Who listens for dockerd where systemd starts it on demand (docker.socket).
+# The process that listens for dockerd where systemd starts it on demand (docker.socket).
 SYSTEMD = 1
 
 
 class DockerdPresence:
-    """The dockerd behind a Unix socket; an empty path: one elsewhere, that is simply asked."""
+    """The dockerd behind a Unix socket.  An empty path: one behind TCP, which counts as there."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._on_demand = False
 
     async def there(self) -> bool:
-        """Whether one listens.
+        """Whether a dockerd listens.
 
-        One that starts does so long before it answers.  systemd's socket listens always, and to connect
-        to it starts a dockerd that an operator may have stopped on purpose; so once that is known, its
-        process is looked for instead.
+        A dockerd that starts listens long before it answers.  systemd's socket always listens, and a
+        connection to it starts a dockerd that an operator may have stopped on purpose; so once systemd is
+        known to listen, a process of dockerd is looked for instead.
         """
         if not self._path:
             return True
@@ -39,7 +39,7 @@ class DockerdPresence:
 
 
 def dockerd_runs(proc: Path = Path("/proc")) -> bool:
-    """Whether a process of that name runs here."""
+    """Whether a process named dockerd runs, by this /proc."""
     for name in os.listdir(proc):
         if name.isdecimal():
             try:

@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection: h11 on a trio stream, with a bound on everything.
 
-It knows nothing of xDS: a handler takes a Request and returns a Response.  While the handler works
-(a long poll may take 45 s) the connection is watched, and the handler cancelled when the client goes.
+Nothing here is about xDS: a handler takes a Request and returns a Response.  While the handler works (a long
+poll may take 45 s) the connection is watched, and the handler is cancelled when the client closes it.
 """
 
 import os
@@ -13,26 +13,27 @@ import trio
 
 from shim.registrar.turns import Turns
 
-# Envoy 1.40's own poll is 77 kB, nearly all of it the list of its extensions.
+# Bytes of a request's body.  Envoy 1.40's poll is 77 kB, nearly all of it the list of its extensions.
 BODY_LIMIT = 1 << 18
-# A body may come in as many pieces: each costs as much as a request.
+# Pieces in which a body may arrive: each costs as much as a request.
 PIECES_LIMIT = 1024
 # What is done in one turn: as many events of a request, or this long (seconds) with an answer.
 EVENTS_A_TURN = 32
 ANSWERING_A_TURN = 0.001
-# What a request or an answer of unknown length counts for in memory.
+# Bytes that an answer of unknown length counts for in memory.
 PART = 1 << 17
 # A request's head and body must be in within this (seconds) of its first byte.
 REQUEST_TIMEOUT = 10.0
 # A kept-alive connection may be silent this long (seconds): Envoy keeps its own between polls.
 IDLE_TIMEOUT = 120.0
+# A client must take an answer, or some part of a long one, within this (seconds).
 WRITE_TIMEOUT = 30.0
 
 
 class Request(NamedTuple):
-    """``connection`` tells connections apart for as long as the server runs; ``user`` is the peer's.
+    """``connection`` is a number that no other connection of this server has; ``user`` is the client's.
 
-    A body may be emptied by whoever has read it.
+    A handler may empty the body once it has read it.
     """
 
     method: str
@@ -51,7 +52,7 @@ class Parts(Protocol):
 
 
 class Response(NamedTuple):
-    """``status``: HTTP's.  A body whose length nobody knows yet is an iterator of its parts; 304 has none."""
+    """``status``: HTTP's.  A body of unknown length is an iterator of its parts; 304 has no body."""
 
     status: int
     body: bytes | Parts | Iterator[bytes] = b""
@@ -85,12 +86,12 @@ class Connection:
         self._h11 = h11.Connection(h11.SERVER)
         self.scope = trio.CancelScope()
         self._body_wanted = True  # not by HEAD
-        self.served = self.working = False
+        self.served = self.working = False  # ``served``: a request came, at least once
         self.writing = 0  # bytes of the answer that is being written
         self.since = trio.current_time()
 
     async def run(self) -> None:
-        """Answer one request after another until either side is done.
+        """Answer one request after another until either side ends the connection.
 
         Raises BrokenResourceError, TooSlowError, LocalProtocolError.
         """
@@ -114,7 +115,7 @@ class Connection:
             self._h11.start_next_cycle()
 
     async def _receive(self) -> Request | None:
-        """The next request, or None when the client is done."""
+        """The next request; None: the client sends no more.  Raises RemoteProtocolError for a bad one."""
         head: h11.Request | None = None
         body = bytearray()
         events = pieces = 0
@@ -158,7 +159,7 @@ class Connection:
                 return None
 
     async def _answer(self, request: Request) -> Response | None:
-        """The handler's response, or None if the client went away meanwhile."""
+        """The handler's response; None: the client closed the connection meanwhile."""
         response: Response | None = None
         async with trio.open_nursery() as nursery:
 
@@ -170,7 +171,7 @@ class Connection:
                     early = await self._stream.receive_some(65536)
                 except trio.BrokenResourceError:
                     early = bytearray()
-                # A pipelined request is kept; nothing at all means that nobody waits any more.
+                # A pipelined request is kept; no data at all means that the client waits no more.
                 self._h11.receive_data(bytes(early))
                 if not early:
                     nursery.cancel_scope.cancel()
@@ -216,7 +217,7 @@ class Connection:
 
 
 def _send_now(stream: trio.abc.HalfCloseableStream, data: bytes) -> int:
-    """As much as the system takes at once: turns of trio's for each part double the time of long answers."""
+    """Write what the kernel takes at once; returns the bytes.  Through trio a long answer takes double."""
     try:
         return os.write(stream.socket.fileno(), data) if isinstance(stream, trio.SocketStream) else 0
     except OSError:

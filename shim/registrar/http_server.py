@@ -1,8 +1,8 @@
-"""The HTTP server of the registrar: who may connect, and who has to go.
+"""The HTTP server of the registrar: which connections it has, and which it closes when there are too many.
 
-Any local user may connect.  So what there is of connections, of memory and of time is shared out by user
-(see shares.py and turns.py): who comes when all is taken gets a place, and it is taken from the user who has
-most.  Trusted users' connections (Envoy's, root's) are counted by themselves: no other can take their place.
+Any local user may connect.  So connections, memory and time are divided by user (see shares.py and turns.py):
+a connection above the limit evicts one of the user with the most.  The connections of trusted users (Envoy's,
+root's) are counted by themselves: no other user's can evict one.
 """
 
 import itertools
@@ -19,23 +19,23 @@ from shim.registrar.turns import TRUSTED, Turns
 
 log = logging.getLogger("envoy-docker-shim")
 
-# Of trusted users, and of all others.  An Envoy has two.  Times http_connection.BODY_LIMIT: what requests
-# can take of memory.
+# Connections of trusted users, and as many of all others; an Envoy has two.  With http_connection.BODY_LIMIT
+# bytes each, that is the memory that requests can take.
 CONNECTION_LIMIT = 128
-# Those are there for a moment before they are counted.  Half a millisecond each, where they take the places
-# of others: with more, all else is late while somebody connects as fast as he can.
+# Connections accepted before any of them is counted: so many may be above the limit for a moment.  Each
+# takes half a millisecond where it evicts another: more would delay all other work during a flood.
 ACCEPTED_AT_ONCE = 8
-# What answers that are not read can take of it; one alone may be larger.
+# Bytes of memory that unread answers can take; a single one may be larger.
 ANSWERS_LIMIT = 32 << 20
-# How often (seconds) it is said that somebody was put out.
+# Evictions are logged at most this often (seconds).
 COMPLAINT_PAUSE = 10.0
 
 
 class HttpServer:
-    """``handler`` answers; ``on_close(connection)`` hears of every connection that ended.
+    """``handler`` answers; ``on_close(connection)`` is called for every connection that ended.
 
-    ``user_of`` tells whose a connection is, and ``trusts`` whether that user is one whose work everybody
-    waits for.
+    ``user_of`` tells whose a connection is, and ``trusts`` whether that user's Envoy counts: ports wait for
+    its requests.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class HttpServer:
         self._ids = itertools.count(1)
         self._connections: set[Connection] = set()
         self._trusts = trusts
-        # However much there is to be answered, what else the process has to do is done in between.
+        # However many requests there are, other work of the process is done in between.
         self._turns = Turns()
         self._complain_at = 0.0
 
     async def serve(self, sock: socket.socket) -> None:
-        """Accept for ever on ``sock``, which listens.
+        """Accept on ``sock``, which listens.  Does not return.
 
-        Many at a time: where the queue is full, the kernel leaves newcomers out for seconds.
+        Many at a time: where the queue is full, the kernel makes new clients wait for seconds.
         """
         sock.setblocking(False)
         async with trio.open_nursery() as nursery:
@@ -71,12 +71,12 @@ class HttpServer:
                 except BlockingIOError:
                     pass
                 except OSError as error:
-                    # Out of descriptors, say: what is queued waits.
+                    # No descriptor is free, for example: connections wait in the queue.
                     log.error("accept on the API's socket: %s", error)
                     await trio.sleep(0.1)
 
     async def attend(self, stream: trio.abc.HalfCloseableStream) -> None:
-        """Serve one connection until it ends; never raises for what the client does."""
+        """Serve one connection until it ends.  Nothing that a client does is raised."""
         identity = next(self._ids)
         connection = Connection(
             stream,
@@ -107,7 +107,7 @@ class HttpServer:
         return share_of(user, self._trusts(user))
 
     def _make_place_for(self, newcomer: Connection) -> bool:
-        """Says whether it may stay."""
+        """Evict a connection if there are too many; returns whether the new one may stay."""
         trusted = newcomer.share == TRUSTED
         rivals = [connection for connection in self._connections if (connection.share == TRUSTED) == trusted]
         if len(rivals) < CONNECTION_LIMIT:
@@ -117,7 +117,7 @@ class HttpServer:
         return ended is not None
 
     def _share_memory(self) -> None:
-        """An answer is about to be written."""
+        """Before an answer is written: close the slowest connections while answers take too much memory."""
         while True:
             writing = [connection for connection in self._connections if connection.writing]
             total = sum(connection.writing for connection in writing)

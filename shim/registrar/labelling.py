@@ -1,4 +1,4 @@
-"""Gives leases their containers' labels, or does without where Docker does not tell them in time."""
+"""Gives leases the labels of their containers, or none where Docker does not tell them in time."""
 
 import logging
 import math
@@ -15,14 +15,14 @@ from shim.registrar.events import PendingFlag
 
 log = logging.getLogger("envoy-docker-shim")
 
-# Labels that Docker has not told by then (seconds) are taken to be none.
+# A container whose labels Docker has not told by then (seconds) counts as one without labels.
 LABEL_TIMEOUT = 10.0
-# How many bindings of a container the log names.
+# How many bindings of a container the log lists.
 SHOWN = 10
 
 
 class Labelling:
-    """``wanted`` is made when Docker should be asked for the labels of a lease."""
+    """``wanted`` is set when Docker should be asked for the labels of a lease."""
 
     def __init__(self, registry: Registry, default_mode: Mode, clock: Callable[[], float]) -> None:
         self.wanted = PendingFlag()
@@ -31,7 +31,7 @@ class Labelling:
         self._now = clock
 
     def label(self, leases: Iterable[tuple[Lease, Service, Serving]]) -> bool:
-        """What these leases' containers are; says whether any of that is news."""
+        """Label these leases, and log what is new; returns whether anything is."""
         news: dict[tuple[Service, Serving], list[Binding]] = {}
         for lease, service, serving in leases:
             if lease.labelled != (service, serving):
@@ -45,12 +45,12 @@ class Labelling:
         return bool(news)
 
     def due(self) -> float:
-        """When the container that has waited longest goes without labels."""
+        """When the next container is served without labels (seconds); infinity: none waits for labels."""
         waiting = islice(self._registry.unlabelled(), 1)
         return min((container.since + LABEL_TIMEOUT for container in waiting), default=math.inf)
 
     def advance(self, now: float) -> None:
-        """Name those that Docker has not named in time."""
+        """Label the leases of containers that Docker has not named in time."""
         if now < self.due():
             return
         for container in list(self._registry.unlabelled()):

@@ -1,6 +1,7 @@
-"""The table of live shims: who is let in, how each is told from others, what each says and is told.
+"""The table of live shims: how one is admitted and recognised, what it says, and what it is told.
 
-A shim is known by its lease's pipe: its process id may be another's tomorrow, or cannot be seen from here.
+A shim is recognised by the inode of its lease pipe: its process id may later be another process's, or be one
+of another pid namespace.
 """
 
 import itertools
@@ -28,9 +29,9 @@ log = logging.getLogger("envoy-docker-shim")
 
 
 class LiveShims:
-    """``changed`` is called when something is due that may concern others.
+    """``changed`` is called when the rest of the registrar has work after a change here.
 
-    ``missed`` is made when a shim was found that should have come by itself.
+    ``missed`` is set when a shim was found that should have registered.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class LiveShims:
         self._pipes: dict[int, int] = {}  # lease -> inode of its pipe
 
     def admit(self, pid: int, binding: Binding, lease_fd: int, wake_fd: int) -> int | None:
-        """A shim with its control pipes.  Returns the lease's id, or None if it is known already.
+        """Admit a shim, with the registrar's ends of its control pipes.
 
+        Returns the lease's id, or None if the shim is known already.
         The descriptors are taken over either way.
         """
         pipe = os.fstat(lease_fd).st_ino
@@ -74,7 +76,7 @@ class LiveShims:
             parent, started = self._probes.origin_of(pid)
             order = float(started)
         except (OSError, ValueError, IndexError):
-            # Another pid namespace, or ended already: its pipe will tell.
+            # In another pid namespace, or ended already, which its lease pipe will tell.
             parent, order = 0, math.inf
         lease_id = next(self._ids)
         self._leases[pipe] = lease_id
@@ -90,13 +92,13 @@ class LiveShims:
             self._labelling.label([(lease, *inherited)])
             self._changed()
         elif new:
-            # For the others of its container nothing is due any sooner.
+            # For a later port of the same container nothing is due any sooner.
             self._changed()
             self._labelling.wanted.set()
         return lease_id
 
     def recover(self) -> tuple[int, int, bool]:
-        """Take up the shims that /proc shows: (newly admitted, could not be, any of these by permission)."""
+        """Admit the shims that /proc shows: (new ones, failures, whether permission was missing for any)."""
         admitted = failed = 0
         forbidden = False
         for shim in self._probes.find_shims():
@@ -114,10 +116,10 @@ class LiveShims:
         return admitted, failed, forbidden
 
     def taken_up(self, lease_id: int) -> None:
-        """A shim was admitted that had registered with another registrar, or with none."""
-        # It may have asked that one to be released, or be waiting for one to ask.
+        """Make a shim that registered with an earlier registrar, or with none, say what it waits for."""
+        # Its RELEASE may have been read by that one, or could not be written.
         self.control_pipes.say(lease_id, NUDGE)
-        self._parked(lease_id)  # perhaps when nobody looked
+        self._parked(lease_id)  # perhaps while no registrar was there
 
     def dismiss(self, lease: Lease) -> None:
         """Have a shim end that has not asked for it: withdraw its listener, then send EXIT."""

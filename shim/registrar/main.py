@@ -74,7 +74,7 @@ async def serve(config: Config) -> None:
         fail_open=config.fail_open,
     )
     with ExitStack() as clean:
-        # Listening first, then searching: a shim is found, or finds us.
+        # Listening first, then searching: every shim is found in /proc, or registers.
         state.shims.port_owner.prepare(config.socket)
         registration_socket = registration.listen(config.socket)
         state.shims.return_wait.begin(config.socket)
@@ -108,7 +108,7 @@ async def serve(config: Config) -> None:
 
 
 def _raise_file_limit() -> None:
-    """Two descriptors a shim: as many as the system lets us have."""
+    """Raise the limit of open files as far as allowed: each shim takes two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -125,7 +125,7 @@ async def _end_on_signal(scope: trio.CancelScope) -> None:
 
 
 def _unlink(path: str) -> None:
-    """Remove our socket.  No other registrar can have one there while we listen."""
+    """Remove a socket's file.  No other registrar can have one there while this one listens."""
     try:
         os.unlink(path)
     except OSError:
@@ -150,7 +150,7 @@ def listen_api(endpoint: Endpoint) -> socket.socket:
 
 
 def warn_of_ports_that_anybody_can_take(config: Config) -> None:
-    """A port from 1024 on is anybody's on this host in the moment in which its program restarts."""
+    """Warn of ports that any user of this host can take while their program restarts: those from 1024 on."""
     for key, endpoint in (("api_address", config.api_address), ("envoy_admin", config.envoy_admin)):
         if endpoint.port >= FIRST_FREE_PORT:
             log.warning(

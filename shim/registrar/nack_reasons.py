@@ -1,7 +1,7 @@
 """Asks an Envoy's admin interface why it refused listeners: REST discovery itself does not say.
 
-Only of an Envoy that counts (see trust.py), and only where its own user listens: at the address that it says,
-or at the one of the configuration.  What it answers is no more believed than what any other program says.
+Asked is only an Envoy that counts (see trust.py), and only where its own user listens: at the address that it
+names, or at that of the configuration.  The answer is checked and bounded like that of any other program.
 """
 
 import ipaddress
@@ -25,10 +25,11 @@ log = logging.getLogger("envoy-docker-shim")
 DUMP_PATH = "/config_dump?resource=dynamic_listeners"
 # Names and reasons are all that is wanted: a thousand listeners are 0.1 MB then, and some megabytes without.
 MASK = "&mask=name,error_state.details"
+# Seconds for all questions to one Envoy.
 TIMEOUT = 4.0
-# What an answer may be long (bytes): for a start, for each listener that there is, and at most.
+# How long an answer may be (bytes): a base, a part for each listener, and at most.
 SIZE_BASE, SIZE_EACH, SIZE_LIMIT = 1 << 20, 1 << 14, 16 << 20
-REASON_LIMIT = 300
+REASON_LIMIT = 300  # characters
 
 
 async def inspect_nacks(
@@ -58,7 +59,7 @@ async def inspect_nacks(
 
 
 def admin_of(session: Session, default_admin: str) -> Endpoint:
-    """Where this Envoy's admin is: its own user listens there.  Raises ValueError."""
+    """The admin address on which this Envoy's own user listens.  Raises ValueError: there is none."""
     for text in (session.admin, default_admin):
         try:
             admin = local_admin(text)
@@ -73,7 +74,7 @@ async def _reasons(admin: Endpoint, limit: int) -> dict[str, str]:
     found = await _ask(admin, DUMP_PATH + MASK, limit)
     if rejections(found) or not _refuses(found):
         return rejections(found)
-    # One that is named nowhere but in what was refused.
+    # A listener that was refused at once is named only in the part that the mask leaves out.
     return rejections(await _ask(admin, DUMP_PATH, limit))
 
 
@@ -86,7 +87,7 @@ async def _ask(admin: Endpoint, question: str, limit: int) -> Any:
 
 
 def _kept(found: dict[str, Any]) -> dict[str, Any] | None:
-    """What is wanted of an object: all of it in memory is many times its text."""
+    """The wanted keys of an object: in memory all of it would be many times its text."""
     wanted = {key: value for key, value in found.items() if key in _WANTED}
     return wanted or (None if found else {})
 
@@ -95,9 +96,9 @@ _WANTED = frozenset(("configs", "name", "error_state", "failed_configuration", "
 
 
 def local_admin(text: str) -> Endpoint:
-    """The admin address that an Envoy says: it came with a request, so it must lead nowhere but to this host.
+    """The admin address that an Envoy names: it came with any request, so it must be on this host.
 
-    Raises ValueError.
+    Raises ValueError: it is not.
     """
     admin = socket_or_address(text)
     if admin.path or ipaddress.ip_address(admin.host).is_loopback:
@@ -108,7 +109,7 @@ def local_admin(text: str) -> Endpoint:
 def rejections(dump: Any) -> dict[str, str]:
     """Listener name -> Envoy's reason, from a config dump of the dynamic listeners.
 
-    Raises ValueError where it is no such dump.
+    Raises ValueError: not such a dump.
     """
     found = {}
     for listener in _listeners(dump):

@@ -1,4 +1,4 @@
-"""sd_notify(3): tell systemd what state we are in."""
+"""sd_notify(3): tell systemd the state of this service."""
 
 import os
 import socket
@@ -16,5 +16,5 @@ def notify(state: str) -> None:
             sock.connect(path)
             sock.send(state.encode())
         except OSError:
-            # Nobody to tell is not our failure.
+            # systemd has gone or does not listen: the registrar runs all the same.
             pass

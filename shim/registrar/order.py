@@ -1,11 +1,11 @@
-"""All leases by their addresses, as pages show them: put in order once, not once for whoever asks."""
+"""All leases by address, as the API lists them: sorted once for many requests."""
 
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
 
 
 class Order:
-    """Kept until a lease comes or ends."""
+    """The sorted leases, kept until a lease is added or ends."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -13,7 +13,7 @@ class Order:
         self._leases: tuple[Lease, ...] = ()
 
     def leases(self) -> tuple[Lease, ...]:
-        """The newest and the number tell whether they are the same: ids only grow, and none comes back."""
+        """Every lease, by address.  Newest id and number tell whether they changed: no id is used twice."""
         now = self._registry.newest(), len(self._registry)
         if now != self._known:
             self._known = now

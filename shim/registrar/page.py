@@ -1,4 +1,4 @@
-"""One page of an HTTP server on this host that need not be a good one: read whole, within a bound."""
+"""One page of an HTTP server on this host that need not be trusted: read whole, within a bound."""
 
 import h11
 import trio
@@ -7,9 +7,9 @@ from shim.core.endpoint import Endpoint
 
 
 async def read_page(server: Endpoint, target: str, limit: int) -> bytearray:
-    """The body of what it answers to GET, of at most ``limit`` bytes.  Raises OSError, ValueError.
+    """The body that ``server`` answers to GET: status 200, and at most ``limit`` bytes.
 
-    How long that may take is the caller's affair.
+    Raises OSError: no connection; ValueError: another answer.  The caller bounds the time.
     """
     try:
         if server.path:
@@ -41,7 +41,7 @@ async def _read(stream: trio.SocketStream, target: str, limit: int) -> bytearray
             body += event.data
             if len(body) > limit:
                 raise ValueError("its answer is too large")
-            # Chunks of one byte are work without end.
+            # An answer in chunks of one byte must not keep the thread.
             await trio.lowlevel.checkpoint()
         elif isinstance(event, h11.EndOfMessage):
             return body

@@ -1,10 +1,10 @@
-"""Whose the published ports are: Envoy's user, as far as it is known; nobody else may listen beside a shim.
+"""The owner of the published ports: Envoy's user, once known; no other user may listen beside a shim.
 
-Who that is, shims that start learn from a symbolic link beside the registration socket (shim.proxy.owner),
-and those that are parked by their control pipe.  The link stays there when a registrar ends.
+A shim that starts reads the user's id from a symbolic link beside the registration socket
+(shim.proxy.owner); a parked shim is told on its control pipe.  The link stays when a registrar ends.
 
-Which users' Envoys count is decided elsewhere (trust.py).  Of several, the ports are shared with the one that
-came first, for as long as it polls: a port can have one owner.
+Which users' Envoys count is decided in trust.py.  If there are several, the owner is the user whose Envoy
+polled first, for as long as it polls: a port can have one owner.
 """
 
 import logging
@@ -21,13 +21,13 @@ _UNKNOWN = "unknown"
 
 
 class PortOwner:
-    """``say`` tells the shim of a lease a word, ``leases`` are all that there are."""
+    """``say`` sends a word to the shim of a lease; ``leases`` are all of the registrar's."""
 
     def __init__(self, leases: Iterable[Lease], say: Callable[[int, str], None]) -> None:
         self._leases = leases
         self._say = say
         self._link: str | None = None
-        self.user: int | None = None  # whose the ports are; None: not known yet
+        self.user: int | None = None  # the owner; None: not known yet
 
     def prepare(self, socket_path: str) -> None:
         """Make the link, before the socket: a shim that finds none takes this registrar for an older version.
@@ -42,13 +42,13 @@ class PortOwner:
             pass
 
     def begin(self, configured: int | None) -> None:
-        """Start with the user that the configuration names, or that an earlier registrar found out."""
+        """Start with the user that the configuration names (None: it names none), or that the link names."""
         user = self._read() if configured is None else configured
         if user is not None:
             self._become(user)
 
     def admitted(self, lease: Lease) -> None:
-        """A shim has come, perhaps with a port that is still somebody else's."""
+        """Tell a new shim the owner, unless its port is that user's already."""
         if self.user is not None and lease.binding.address.proto == "tcp":
             if self._read() != self.user:
                 self.publish()
@@ -56,7 +56,7 @@ class PortOwner:
                 self._say(lease.id, f"{OWNER} {self.user}")
 
     def consider(self, user: int, polling: Collection[int]) -> None:
-        """An Envoy that counts has come; ``polling`` are the users of all that are there."""
+        """Take in that an Envoy of ``user`` counts; ``polling`` are the users of all Envoys that count."""
         if user != self.user and self.user not in polling:
             log.info("Envoy is user %d: published ports are shared with that user only", user)
             self._become(user)
@@ -66,7 +66,7 @@ class PortOwner:
             )
 
     def publish(self) -> None:
-        """Write the link, as after somebody has emptied /run."""
+        """Write the link: for a new owner, or after /run was emptied."""
         if self._link is None:
             return
         partial = f"{self._link}.{os.getpid()}"
@@ -91,7 +91,7 @@ class PortOwner:
 
 
 def _owner(pid: int) -> int | None:
-    """Whose the port is that a shim holds, where that can be seen."""
+    """The owner of the port that a shim holds; None: it cannot be seen."""
     try:
         return os.stat(f"/proc/{pid}/fd/{PORT_FD}").st_uid
     except OSError:

@@ -1,8 +1,8 @@
-"""The registration socket: shims and `resync` come here with a binding and their ends of two pipes.
+"""The registration socket: shims and `resync` send a binding here, with the registrar's ends of two pipes.
 
-A message is one line, its words separated by NUL (shim.wire.words): ``register`` and docker-proxy's flags, or
-``adopt``, a process id and the flags (from `resync`, for another process), or ``claim`` and the flags
-("somebody is on my port: who?").  Pipes come along as SCM_RIGHTS.
+A message is one line, its words separated by NUL (shim.wire.words): ``register`` and docker-proxy's flags;
+``adopt``, a process id and the flags (from `resync`, for another process); or ``claim`` and the flags, from a
+shim whose port cannot be bound.  Pipes come along as SCM_RIGHTS.
 """
 
 import fcntl
@@ -24,13 +24,14 @@ from shim.wire.words import ADOPT, CLAIM, FREE, HELD, KNOWN, OK, PORT_TIMEOUT, R
 log = logging.getLogger("envoy-docker-shim")
 
 BACKLOG = 4096
-# The longest line there can be is far shorter; the patience is for a peer that does not send one.
+# Bytes; the longest line there can be is far shorter.
 MESSAGE_LIMIT = 4096
+# How long a peer may take to send its line, and to take the answer (seconds).
 MESSAGE_TIMEOUT = 2.0
 CONNECTION_LIMIT = 512
 RIGHTS_LIMIT = 4
-# After more connections than that /proc is searched for shims that found the queue full: once it has been
-# calm for so long (seconds), but not later than this.
+# After more connections than CONNECTION_LIMIT, /proc is searched for shims that found the queue full: when
+# there were no more for CALM seconds, and at the latest after NO_CALM seconds.
 CALM, NO_CALM = 1.0, 10.0
 
 
@@ -39,11 +40,11 @@ class SocketTaken(Exception):
 
 
 class Refused(Exception):
-    """The peer's message is not one we follow; the text is the answer."""
+    """The peer's message is not a valid registration; the text is the answer."""
 
 
 def listen(path: str, mode: int = 0o600) -> socket.socket:
-    """The listening Unix socket, with this mode.  A file that nobody serves is replaced.
+    """The listening Unix socket, with this mode.  A file that no process serves is replaced.
 
     Raises SocketTaken, OSError.
     """
@@ -76,8 +77,8 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
 async def keep_serving(sock: socket.socket, path: str, state: State) -> None:
     """Serve ``sock``, which listens on ``path``; and on a new socket there whenever that one has gone.
 
-    A cleaner that empties /run takes the file and leaves us listening where nobody can come any more.
-    It shows when Docker names a port whose shim did not reach us.
+    A cleaner that empties /run takes the file, and the registrar listens on an unlinked socket that no shim
+    can reach.  That shows when Docker names a port whose shim did not register.
     """
     while True:
         identity = _identity(path)
@@ -120,8 +121,8 @@ async def serve(sock: socket.socket, state: State) -> None:
 class _Connections:
     """The socket's connections, at most CONNECTION_LIMIT.
 
-    Whoever comes when there are as many takes the place of the one that has been silent for longest, so
-    that no shim, which has its say at once, waits behind programs that say nothing.
+    One more evicts the connection that has been silent for longest: a shim, which sends its line at once,
+    does not wait behind programs that send nothing.
     """
 
     def __init__(self, listener: trio.socket.SocketType, state: State) -> None:
@@ -142,7 +143,7 @@ class _Connections:
                     connection, _ = await self._listener.accept()
                 except OSError as error:
                     self._limit.release_on_behalf_of(token)
-                    # Out of descriptors, say: what is queued waits in the backlog.
+                    # No descriptor is free, for example: connections wait in the backlog.
                     log.error("accept on the registration socket: %s", error)
                     self._note_flood()
                     await trio.sleep(0.1)
@@ -153,7 +154,7 @@ class _Connections:
         if self._limit.available_tokens:
             return
         self._note_flood()
-        # Those that have come but have not been attended to yet may have something to say.
+        # The lines of connections just accepted may be there, but not read yet.
         await trio.lowlevel.checkpoint()
         if self._silent and not self._limit.available_tokens:
             self._silent.pop(next(iter(self._silent))).cancel()
@@ -224,14 +225,14 @@ async def _receive(connection: trio.socket.SocketType, fds: list[int]) -> bytes:
         if flags & socket.MSG_CTRUNC or len(fds) > RIGHTS_LIMIT:
             raise Refused("too many file descriptors")
         if not data and not line:
-            raise OSError("nothing was said")  # only somebody who looks whether we are here
+            raise OSError("nothing was said")  # a program that only tests whether the registrar is there
         if not data or len(line) > MESSAGE_LIMIT or b"\n" in line[:-1]:
             raise Refused(f"not one line of at most {MESSAGE_LIMIT} bytes: {line[:60]!r}")
     return line[:-1]
 
 
 async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> str:
-    """Do what a message says: the answer, without its end of line.  Raises Refused."""
+    """Carry a message out; returns the answer, without its end of line.  Raises Refused."""
     verb, *args = words
     try:
         adopted = verb == ADOPT
@@ -262,5 +263,5 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> s
 
 def _is_pipe(fd: int, wanted: int) -> bool:
     mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-    # Exactly that: whoever holds a lease's pipe for writing too never sees its end.
+    # Exactly that mode: a reader that also holds a lease pipe for writing never sees its end of file.
     return stat.S_ISFIFO(os.fstat(fd).st_mode) and mode == wanted

@@ -16,37 +16,37 @@ ENVOY_RETURN = 1.0
 
 
 class Releases:
-    """Looked at only when an Envoy got further or time has come: a thousand of them cost no more."""
+    """The shims that wait for EXIT.  Rescanned only after an Envoy's poll, or at a deadline."""
 
     def __init__(self, registry: Registry, pipes: ControlPipes, clock: Callable[[], float]) -> None:
         self._registry = registry
         self._pipes = pipes
         self._now = clock
         self._started_at = clock()
-        self._waiting: dict[int, float] = {}  # lease -> by when
-        self._due = math.inf  # when to look again, with an Envoy's progress left aside
+        self._waiting: dict[int, float] = {}  # lease -> its deadline
+        self._due = math.inf  # when to scan again even if no Envoy polls
         self._processed = registry.sessions.processed()
 
     def begin(self, lease: Lease, since: float) -> None:
-        """``lease`` is withdrawn; its shim has waited since then."""
+        """Send EXIT to a withdrawn lease's shim, which waits since ``since`` (seconds), once Envoy is off."""
         deadline = since + RELEASE_TIMEOUT
         if self._is_off(lease, self._now()):
             self._waiting.pop(lease.id, None)
             self._pipes.say(lease.id, EXIT)
         else:
             self._waiting[lease.id] = deadline
-            self._due = min(self._due, self._look_by(deadline))
+            self._due = min(self._due, self._next_scan(deadline))
 
     def ended(self, lease_id: int) -> None:
-        """Its shim has ended."""
+        """Forget a lease whose shim has ended."""
         self._waiting.pop(lease_id, None)
 
     def due(self) -> float:
-        """When to look again, an Envoy's progress left aside; infinity: nothing waits."""
+        """When to call ``advance`` even if no Envoy polls (seconds); infinity: no shim waits."""
         return self._due
 
     def advance(self, now: float) -> None:
-        """Tell those whose time has come."""
+        """Send EXIT to each shim whose port no Envoy has, or whose deadline passed."""
         processed = self._registry.sessions.processed()
         if processed == self._processed and now < self._due:
             return
@@ -56,14 +56,14 @@ class Releases:
                 del self._waiting[lease_id]
                 self._pipes.say(lease_id, EXIT)
         self._processed = processed
-        self._due = self._look_by(min(self._waiting.values(), default=math.inf))
+        self._due = self._next_scan(min(self._waiting.values(), default=math.inf))
 
-    def _look_by(self, deadline: float) -> float:
+    def _next_scan(self, deadline: float) -> float:
         envoy_return = self._started_at + ENVOY_RETURN
         return min(deadline, envoy_return) if self._now() < envoy_return else deadline
 
     def _is_off(self, lease: Lease, now: float) -> bool:
         if not self._registry.sessions.trusted() and now - self._started_at < ENVOY_RETURN:
-            # Our predecessor's Envoy may still listen, and will be back in a moment.
+            # An Envoy that an earlier registrar served may still listen, and polls again within ENVOY_RETURN.
             return False
         return self._registry.off_envoy(lease)

@@ -5,12 +5,12 @@ import math
 from shim.core.leases.lease import Stage
 from shim.core.leases.registry import Registry
 
-# How long after the registrar's start (seconds) `resync` has to bring what the registrar may not look into.
+# How long after the registrar's start (seconds) `resync` has to bring shims whose pipes only it may open.
 RESYNC_TIMEOUT = 5.0
 
 
 class Settling:
-    """``settled``: Envoys that have a configuration already may be answered."""
+    """``settled``: Envoys that have a configuration already may be answered from now on."""
 
     def __init__(self, registry: Registry, started_at: float) -> None:
         self.settled = False
@@ -21,20 +21,20 @@ class Settling:
         self._found = False
 
     def wait_for_resync(self) -> None:
-        """Shims run that the registrar may not take up by itself."""
+        """Take note that shims run which the registrar may not admit by itself."""
         self._unreadable = True
 
     def shims_found(self) -> None:
-        """Those that run are known: all leases are there, but for what `resync` is to bring."""
+        """Take note that every running shim has a lease, but for those that `resync` is to bring."""
         self._found = True
 
     def docker_told(self) -> None:
-        """What Docker knows is known, or there is nothing to ask it about."""
+        """Take note that Docker's labels are known, or that there is no shim to ask about."""
         if self._at == math.inf:
             self._at = self._started_at + (RESYNC_TIMEOUT if self._unreadable else 0.0)
 
     def due(self) -> float:
-        """When the time for `resync` is over; infinity: not before Docker has told, or long ago."""
+        """When the time for `resync` is over (seconds); infinity: Docker is not known, or all is settled."""
         return math.inf if self.settled else self._at
 
     def advance(self, now: float) -> None:
@@ -44,6 +44,6 @@ class Settling:
             self._registry.list_staged(now)
 
     def _all_are_released(self) -> bool:
-        """Docker could tell nothing that matters: it stops them all, and answers nobody while it ends."""
+        """Whether Docker has nothing to tell: a dockerd that stops every container answers no question."""
         known = self._found and not self._unreadable
         return known and all(lease.stage is Stage.RELEASING for lease in self._registry)

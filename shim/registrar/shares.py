@@ -1,8 +1,8 @@
-"""How what there is of connections and of answers' memory is shared out among users.
+"""How connections, and memory for answers, are divided among the users of the API.
 
-A user is not a number: whoever has an entry in /etc/subuid is 65,536 of them.  So those above the ordinary
-ones are counted in blocks of that size, as they are given out.  And who has few connections, and was answered
-on them, loses none of them however many others come.
+A user can have more than one id: an entry in /etc/subuid gives 65,536 more.  So ids above the ordinary ones
+are counted in blocks of that size.  And a user with few connections, each of which was answered, loses none
+of them however many other users open.
 """
 
 from collections import Counter
@@ -11,14 +11,14 @@ from typing import Protocol, TypeVar
 
 from shim.registrar.turns import TRUSTED
 
-# Where subordinate ids begin on Debian, and how many a user has.  What lies below is one user each.
+# Where subordinate ids begin on Debian, and how many a user has.  An id below is one user.
 SUBORDINATE_FROM, BLOCK = 100_000, 1 << 16
-# As many served connections of a user are never taken for another's: a scraper, a `status`, some Envoys.
+# So many answered connections of a user are never closed for another user's: a scraper, a `status`, Envoys.
 MODEST = 4
 
 
 class Sharer(Protocol):
-    """A connection."""
+    """What is asked of a connection; http_connection.Connection says what each field means."""
 
     share: int
     identity: int
@@ -32,7 +32,7 @@ C = TypeVar("C", bound=Sharer)
 
 
 def share_of(user: int, trusted: bool) -> int:
-    """Whose share this user's connections are of: a number that is nobody else's."""
+    """The share that this user's connections count for: a number that no other user has."""
     if trusted:
         return TRUSTED
     if user < SUBORDINATE_FROM:
@@ -41,10 +41,10 @@ def share_of(user: int, trusted: bool) -> int:
 
 
 def least_worth(connections: Iterable[C], newcomer: int) -> C | None:
-    """Which connection one of the share ``newcomer`` takes the place of; None: of none, it has to go itself.
+    """The connection to close for a new one of the share ``newcomer``; None: the new one has to be closed.
 
-    Of the share that has most: one that has asked nothing yet, the oldest first; else one that asks nothing
-    now, the longest silent first; else the youngest, as it is no Envoy that has been there for long.
+    It is one of the share with most connections: the oldest of those without a request so far; else of those
+    without one now, the one silent for longest; else the youngest, since an Envoy's is older.
     """
     found = list(connections)
     shares = Counter(connection.share for connection in found)
@@ -63,9 +63,9 @@ def least_worth(connections: Iterable[C], newcomer: int) -> C | None:
 
 
 def slowest(writing: Collection[C]) -> C:
-    """Of those who take an answer: of the share for which most is held, the one who has been at it longest.
+    """The connection to close: of the share with most unsent bytes, the one writing for longest.
 
-    Of a trusted one's only where there is nobody else.
+    A trusted user's is closed only where all are.
     """
     found = [c for c in writing if c.share != TRUSTED] or list(writing)
     shares: Counter[int] = Counter()

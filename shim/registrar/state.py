@@ -1,7 +1,7 @@
 """What the registrar knows, put together: leases, Envoys, Docker's health, and what follows from any change.
 
-All changes are synchronous; whoever made one calls ``touch``, and whoever waits for one waits for ``changed``
-or for what was ``pushed``.
+All changes are synchronous.  The code that made one calls ``touch``; a task that waits for one waits for
+``changed``, or for ``pushed`` of a kind of resources.
 """
 
 import logging
@@ -75,7 +75,7 @@ class State:
         )
 
     def touch(self) -> None:
-        """Something changed: do what follows from it, and wake whoever waits."""
+        """Run what follows from a change, and wake every task that waits for one."""
         self._deadlines.advance(self.now())
         for kind, resources in (("clusters", self.registry.clusters), ("listeners", self.registry.listeners)):
             if resources.sequence != self._sequences[kind]:
@@ -84,7 +84,7 @@ class State:
         self.changed.notify()
 
     async def keep_time(self) -> None:
-        """Do what is due even if nothing happens.  Does not return."""
+        """Run what is due even if nothing happens.  Does not return."""
         while True:
             deadline = self._deadlines.next(self.now())
             with trio.move_on_at(trio.current_time() + max(0.0, deadline - self.now())):
@@ -95,28 +95,28 @@ class State:
     # -- shims and Docker --------------------------------------------------------------------------
 
     def recover(self) -> tuple[int, int]:
-        """Take up the shims that /proc shows: (newly admitted, could not be)."""
+        """Admit the shims that /proc shows: (how many are new, how many could not be admitted)."""
         admitted, failed, forbidden = self.shims.recover()
         if forbidden:
-            # Others have ended meanwhile, and are nothing to wait for.
+            # Those that could not be admitted for another reason have ended meanwhile.
             self.settling.wait_for_resync()
         self.settling.shims_found()
         return admitted, failed
 
     def search_again(self) -> bool:
-        """Docker names a port that no lease is for; says whether a shim that did not register was found."""
+        """Search /proc for the shim of a port that Docker names and no lease is for; returns success."""
         found = self.recover()[0] > 0
         if found:
             self.shims.missed.set()
         return found
 
     def label(self, *labelled: tuple[Lease, Service, Serving]) -> None:
-        """What these leases' containers are, as far as that is news."""
+        """Give these leases their containers' labels, and run what follows if any are new."""
         if self.labelling.label(labelled):
             self.touch()
 
     def settle(self) -> None:
-        """Docker has told what it knows: waiting Envoys are answered, now or when `resync` had its time."""
+        """Docker has listed its containers: answer waiting Envoys, now or once `resync` had its time."""
         self.settling.docker_told()
         if not self.settling.settled:
             self.touch()
@@ -130,7 +130,7 @@ class State:
     # -- Envoys ------------------------------------------------------------------------------------
 
     def poll(self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True) -> Session:
-        """The session of the Envoy that polls on this connection; ``user`` is whose process it is."""
+        """The session of the Envoy that polls on this connection; ``user`` is the one whose process it is."""
         before = len(self.sessions.trusted())
         session = self.sessions.poll(node, admin, connection, self.now(), user, trusted)
         if len(self.sessions.trusted()) > before:
@@ -139,15 +139,15 @@ class State:
         return session
 
     def connection_closed(self, connection: int) -> None:
-        """A connection to the API ended."""
+        """Take note that a connection to the API has ended."""
         if self.sessions.closed(connection):
             log.info("an Envoy disconnected; %d left", len(self.sessions.trusted()))
             self.touch()
 
     async def wait_until_free(self, address: Address, timeout: float) -> bool:
-        """For a shim that could not bind: wait for Envoys of ours to be off ``address``.
+        """For a shim that could not bind: wait until no connected Envoy listens on ``address``.
 
-        False at once where they do not have it.  ``timeout``: seconds.
+        False, at once, where none had it.  ``timeout``: seconds, after which it is True all the same.
         """
         waited = False
         with trio.move_on_after(timeout):
@@ -157,7 +157,7 @@ class State:
         return waited
 
     def _knows_what_envoys_have(self) -> bool:
-        """After our start an Envoy may have what our predecessor gave it, until it took what we give."""
+        """Whether no Envoy can still have listeners of an earlier registrar that this one does not know."""
         if self.now() - self.started_at >= PREDECESSOR_TIMEOUT:
             return True
         known = self.sessions.processed()[1] >= self.registry.listeners.sequence

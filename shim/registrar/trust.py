@@ -1,19 +1,19 @@
 """Whose Envoys count: a port waits for them, and is released when they have let go of it.
 
-Anybody on the host may ask for the configuration, and say that he is an Envoy.  What he says of it counts
-only if the kernel says that he is
+Any user of the host may ask for the configuration, and claim to be an Envoy.  What that process says of its
+listeners counts only if the kernel says that its user is
 
-* root, or the registrar's own user: they could do anything with ports anyway;
+* root, or the registrar's own user, which can do anything with ports anyway;
 * the user that `envoy_user` names, by name or number;
-* where it names none (`auto`): the user `envoy`, if the host has one; and any system user who holds
-  `envoy_admin`, the address where Envoy's admin listens.  That is an Envoy of a package, one of a systemd
+* where it names none (`auto`): the user `envoy`, if the host has one; and any system user that listens on
+  `envoy_admin`, the address of Envoy's admin.  That is an Envoy of a package, one of a systemd
   unit's `DynamicUser=`, or one in a container on the host's network (user 101 in Envoy's own image, by
   whatever name the host knows that number).  People's own accounts are no system users, and neither are
   `nobody` and subordinate ids: an Envoy that one of those runs is told what there is, gets no port, and is
   shown by `status` with the line that the configuration needs.
 
-A name may become known only while we run (a `DynamicUser=` exists while its unit does), and to look it up may
-take as long as some directory server likes.  So that is done in a thread, and asking never waits for it.
+A name may become known only while the registrar runs (a `DynamicUser=` exists while its unit does), and a
+directory server may take long to look it up.  So a thread does that, and ``trusts`` never waits for it.
 """
 
 import logging
@@ -30,7 +30,7 @@ log = logging.getLogger("envoy-docker-shim")
 
 AUTO = "auto"
 AUTO_NAME = "envoy"
-# Root makes users with these ids: services of packages and of images, and systemd's dynamic ones.
+# Ids of users that root made: those of packages' and images' services, and systemd's dynamic ones.
 SYSTEM_USERS = range(1, 1000)
 DYNAMIC_USERS = range(61184, 65520)
 # A name is not looked up more often than this (seconds).
@@ -59,7 +59,7 @@ def _group_of(setting: str | int) -> int | None:
 
 
 class EnvoyUsers:
-    """``trusts(user)`` answers at once, from what is known; ``run`` makes it known."""
+    """``trusts(user)`` answers at once, from what ``run`` has found out so far."""
 
     def __init__(
         self,
@@ -84,12 +84,12 @@ class EnvoyUsers:
         system = user in SYSTEM_USERS or user in DYNAMIC_USERS
         if system and self._admin is not None and owner_of_listener(self._admin) == user:
             return True
-        # Perhaps it has a name by now, or another one has it.
+        # By now the name may be known, or may be another id's.
         self._wanted.set()
         return False
 
     async def run(self) -> None:
-        """Look the name up, and again when somebody comes who is not known."""
+        """Look the name up, and again after a user was not trusted.  Returns only if there is no name."""
         while self._name:
             found = await trio.to_thread.run_sync(self._look_up, abandon_on_cancel=True)
             if found != self._named:

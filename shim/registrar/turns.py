@@ -1,23 +1,23 @@
-"""Work by turns: a bit of one request at a time, and users, not connections, one after another.
+"""Work by turns: a part of one request at a time, and users, not connections, one after another.
 
-What the process does for a request it does in one thread.  A user with a hundred connections has work for it
-without end; whoever has one must get on all the same, and so must all that is no request: registrations,
-Docker's events, time.
+The process does all its work in one thread, and a user with a hundred connections can keep it busy without
+end.  Another user's single request must be answered all the same, and so must registrations, Docker's events
+and deadlines.
 """
 
 from collections import OrderedDict
 
 import trio
 
-# A share of its own for those whose work everybody waits for; it comes first.
+# The share of trusted users, whose requests ports wait for; it comes first.
 TRUSTED = -2
 
 
 class Turns:
     """``await turns.take(share)`` returns when it is that share's turn.
 
-    The turn is what the caller does until it next waits for anything.  The one after it begins not before
-    every other task of the process that is able to has had its go.
+    The turn is what the caller does until it next waits for anything.  The next turn begins only after every
+    other task of the process that can run has run.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Turns:
         self._waiting: OrderedDict[int, trio.lowlevel.ParkingLot] = OrderedDict()
 
     async def take(self, share: int) -> None:
-        """Wait for the turn of this share."""
+        """Wait for a turn of this share.  Raises trio.Cancelled."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._taken:
             lot = self._waiting.setdefault(share, trio.lowlevel.ParkingLot())
@@ -36,7 +36,7 @@ class Turns:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Wake the next one: it runs when the caller, and all who are about to, have had their go."""
+        """Wake the next waiting task: it runs after the caller, and after every task that can run already."""
         while self._waiting:
             share = TRUSTED if TRUSTED in self._waiting else next(iter(self._waiting))
             lot = self._waiting.pop(share)

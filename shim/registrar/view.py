@@ -17,12 +17,12 @@ PART_SIZE = 1 << 13
 
 
 def bindings(state: State) -> Iterator[dict[str, Any]]:
-    """Every binding, each as it is when its turn comes; see docs/reference.md for the fields."""
+    """Every binding, each as it is at the moment it is written; docs/reference.md explains the fields."""
     return (_binding(lease, state) for lease in state.order.leases() if state.registry.get(lease.id) is lease)
 
 
 def status(state: State) -> dict[str, Any]:
-    """Everything at once; see the reference for the fields."""
+    """The whole status; docs/reference.md explains the fields."""
     registry = state.registry
     return {
         "version": __version__,
@@ -37,7 +37,7 @@ def status(state: State) -> dict[str, Any]:
 
 
 def as_json(document: object) -> Iterator[bytes]:
-    """A line for each item, in parts of some PART_SIZE bytes: none is made before it is wanted."""
+    """JSON, a line for each item, in parts of about PART_SIZE bytes, each made when it is asked for."""
     text = bytearray()
     for piece in _pieces(document):
         text += piece
@@ -78,7 +78,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
     acknowledged = [] if lease.stage is not Stage.LISTED else [s.node for s in sessions if _runs(s, lease)]
     found, since = _state_of(lease, bool(reasons), bool(acknowledged))
     udp = address.proto == "udp"
-    way = state.network.way_to(address, serving)
+    way = state.network.way_to(lease.binding, serving)
     return {
         "protocol": address.proto,
         "address": address.ip,
@@ -161,7 +161,7 @@ def _envoy(session: Session, state: State) -> dict[str, Any]:
 
 
 def _wall(moment: float, state: State) -> str:
-    """A moment of our monotonic clock as UTC wall time."""
+    """A moment on the registrar's monotonic clock as UTC wall time."""
     return datetime.fromtimestamp(time.time() - (state.now() - moment), timezone.utc).isoformat(
         timespec="seconds"
     )

@@ -1,9 +1,9 @@
-"""Looks after shims that have just begun to wait: what they missed while they lay down is told them.
+"""Re-sends wake-ups that a shim lost while it parked.
 
-A signal is lost on a shim in the few instructions before its shell's ``read``, which then acts on it only
-when a line comes; and the kernel's signal for a datagram is also lost while Python turns into the shell
-(see shim.proxy.park).  Hence a look at how much is waiting in the ports of UDP shims that have parked, soon,
-and for every shim an empty line when it has certainly come to rest.
+A signal is lost on a shim in the few instructions before its shell's ``read``: the shell acts on it only at
+its next line.  The kernel's signal for a datagram is also lost while Python turns into the shell (see
+shim.proxy.park).  Hence, soon after UDP shims have parked, the registrar checks whether datagrams wait in
+their ports, and later sends every shim an empty line.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,39 +13,40 @@ import trio
 
 from shim.wire.words import NUDGE, RELAY
 
-# After a shim has begun to wait (seconds).  A look is for all that did meanwhile.
+# Seconds after the first of some shims began to wait: when their ports are checked, and when they are checked
+# again and the shims nudged.
 SOON, LATER = 0.1, 1.0
-# A nudge has the shell read anew, so what comes in that very moment (0.4 us, measured) is lost once more.
+# When they are nudged once more (seconds): a signal in the 0.4 us in which the shell reads anew is lost too.
 AGAIN = 4.0
 
 
 class WakeUps:
-    """``say`` is called with a lease, and what to tell its shim."""
+    """``say`` sends a word to the shim of a lease."""
 
     def __init__(self, say: Callable[[int, str], None], net: Path = Path("/proc/net")) -> None:
         self._say = say
         self._net = net
         self._begun: dict[int, int] = {}  # lease -> UDP port, or 0
-        self._some = trio.Event()
+        self._some = trio.Event()  # set when ``_begun`` has any
 
     def begun(self, lease_id: int, port: int = 0) -> None:
-        """A shim waits from about now on; for UDP, in its port may be what woke nobody."""
+        """A shim begins to wait about now; ``port``: a UDP shim's, in which datagrams may wait already."""
         self._begun[lease_id] = port
         self._some.set()
 
     async def run(self) -> None:
-        """Look after them.  Does not return."""
+        """Check and nudge the shims that ``begun`` names.  Does not return."""
         async with trio.open_nursery() as nursery:
             while True:
                 await self._some.wait()
                 await trio.sleep(SOON)
                 begun, self._begun, self._some = self._begun, {}, trio.Event()
-                self._look(begun)
-                nursery.start_soon(self._look_later, begun)
+                self._check(begun)
+                nursery.start_soon(self._check_later, begun)
 
-    async def _look_later(self, begun: dict[int, int]) -> None:
+    async def _check_later(self, begun: dict[int, int]) -> None:
         await trio.sleep(LATER - SOON)
-        self._look(begun)
+        self._check(begun)
         self._nudge(begun)
         await trio.sleep(AGAIN - LATER)
         self._nudge(begun)
@@ -54,8 +55,8 @@ class WakeUps:
         for lease_id in begun:
             self._say(lease_id, NUDGE)
 
-    def _look(self, begun: dict[int, int]) -> None:
-        # Another address's socket on that port may be meant: then a shim wakes for nothing, and parks again.
+    def _check(self, begun: dict[int, int]) -> None:
+        # The datagrams may be another address's: then a shim wakes for nothing, and parks again.
         waiting = set(self._waiting()) if any(begun.values()) else ()
         for lease_id, port in begun.items():
             if port in waiting:

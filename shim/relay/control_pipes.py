@@ -7,13 +7,13 @@ from shim.wire.words import EXIT, LEASE_FD, ORPHAN, PARKING, WAKE_FD
 
 
 class ControlPipes:
-    """The two pipes that the start-up left on their descriptors, if this is such a process."""
+    """The two pipes that the start-up left on LEASE_FD and WAKE_FD; ``there``: this process has them."""
 
     def __init__(self) -> None:
         self.there = all(_is_pipe(fd) for fd in (LEASE_FD, WAKE_FD))
 
     def orphaned(self) -> bool:
-        """dockerd has died.  Whether a registrar took note, and will say when to end."""
+        """Tell the registrar that dockerd has died; returns whether one runs, which will say when to end."""
         if not self.there:
             return False
         try:
@@ -23,7 +23,7 @@ class ControlPipes:
         return True
 
     def can_park(self) -> bool:
-        """Whether there is a registrar, to look after us when we have parked."""
+        """Whether a registrar runs, which re-sends the wake-ups that a parked shim loses."""
         os.set_blocking(WAKE_FD, True)  # for the shell
         try:
             os.write(LEASE_FD, f"{PARKING}\n".encode())
@@ -32,7 +32,7 @@ class ControlPipes:
         return True
 
     async def told_to_exit(self) -> None:
-        """Return when the registrar says so."""
+        """Return when the registrar says EXIT; without pipes, never."""
         import trio
 
         if not self.there:

@@ -5,12 +5,12 @@ Rules:
 * A flow is one client talking to one local address; its key says both, so that a client that
   talks to two addresses of a wildcard bind gets each reply from the right one.
 * A flow is NEW until the container answers, then ANSWERED, and KNOWN once its client has sent
-  again after an answer: who only invents source addresses never sees one.
+  again after an answer: a sender that invents source addresses never sees one.
 * A flow ends when ``idle`` seconds have passed since the last datagram in either direction, a NEW
   one after ``unanswered`` seconds.
 * The table is bounded.  Where there is no room, NEW flows go first, then ANSWERED, then KNOWN ones,
   of each kind the one idle for longest; but each kind may keep an eighth of the table.  So a flood
-  of new ones costs no client its place, and yet who comes has a place until the answer comes.
+  of new ones costs no client its place, and yet a new client has a place until the answer comes.
 
 Flows of each kind are kept in the order of their last datagram, so that a datagram, an expiry and
 an eviction each cost O(1): this is the relay's hot path.  Times are seconds on any monotonic clock.
@@ -71,7 +71,7 @@ class FlowTable(Generic[F]):
     def __init__(self, limit: int, idle: float, counters: Counters | None = None) -> None:
         if limit < 1 or idle <= 0:
             raise ValueError(f"a flow table needs room and time: limit {limit}, idle {idle}")
-        self.limit = limit  # may be changed: who has more flows shrinks as new ones come
+        self.limit = limit  # may be changed: a table above it shrinks as new flows come
         self.counters = counters or Counters()
         self.patience = min(idle, UNANSWERED)  # no new flow ends before this
         self._idle = (self.patience, idle, idle)  # by kind
@@ -118,8 +118,8 @@ class FlowTable(Generic[F]):
     def make_room(self) -> list[F]:
         """Drop flows so that one more has room, for the caller to close.
 
-        Where the limit has gone down meanwhile, that is one for the newcomer and one more, until
-        it is kept; but a KNOWN one goes for a newcomer only.
+        Where the limit has gone down meanwhile, that is one for the new flow and one more, until the
+        table is within it; but a KNOWN one goes for a new flow only.
         """
         evicted: list[F] = []
         excess = len(self._flows) + 1 - self.limit
@@ -130,7 +130,7 @@ class FlowTable(Generic[F]):
         return evicted
 
     def evict(self) -> F | None:
-        """Drop the flow whose turn it is, for the caller to close; None: there are no flows."""
+        """Drop the flow that goes first by the rules above, for the caller to close; None: there is none."""
         if not self._flows:
             return None
         self.counters.evicted += 1
@@ -146,7 +146,7 @@ class FlowTable(Generic[F]):
         return ended
 
     def deadline(self) -> float | None:
-        """When the next flow ends if nothing else comes; None: there are no flows."""
+        """When the next flow ends if no datagram comes (seconds); None: there are no flows."""
         return min((self._end(kind) for kind, queue in enumerate(self._queues) if queue), default=None)
 
     def clear(self) -> list[F]:

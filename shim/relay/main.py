@@ -1,4 +1,4 @@
-"""What a UDP shim runs once a datagram came: the relay, until all is quiet or it is told to end."""
+"""What a UDP shim runs once a datagram came: the relay, until no client is left or it is told to end."""
 
 import resource
 import signal

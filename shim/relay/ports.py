@@ -2,16 +2,16 @@
 
 Each flow has a socket with an ephemeral port of its own, and all programs of a host share these.  No relay
 knows of the others, and none needs to: the kernel says how many UDP sockets there are.  A relay takes no
-more ports than it leaves free for anybody who comes, a reserve aside that is left to other programs.  So one
+more ports than it leaves free for later ones, besides a reserve for other programs.  So one
 busy relay may have three eighths of all ports, two have a quarter each, ten a fifteenth, and together they
-leave more than the reserve.  A relay that finds less for itself than it has gives ports back as clients come.
+leave more than the reserve.  A relay that has more than it may have gives ports back as new clients come.
 """
 
 import os
 
 RESERVE = 4  # one port in this many is for other programs
 LEAST = 16  # flows that a relay may have whatever the others do
-EVERY = 32  # flows between two looks at what the others do
+EVERY = 32  # new flows between two readings of the kernel's count
 FALLBACK = 2_000  # flows where /proc does not tell
 
 _RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -56,7 +56,7 @@ class Ports:
             self.close()
 
     def close(self) -> None:
-        """Look no more."""
+        """Close the files in /proc: the limit stays as it is."""
         while self._counts:
             os.close(self._counts.pop()[0])
 

@@ -137,7 +137,7 @@ class Relay:
                     flow.send(places[slot][: lengths[slot]])
                     continue
                 except OSError:
-                    pass  # the box knows what to do about it
+                    pass  # the Outbox retries, and counts what is lost
             self._forward(flow, slots, lengths if len(slots) == count else [lengths[slot] for slot in slots])
 
     def _forward(self, flow: ClientFlow, slots: Sequence[int], lengths: list[int]) -> None:

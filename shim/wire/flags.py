@@ -25,7 +25,7 @@ _FLAGS = {
     "v": True,
     "version": True,
 }
-# What strconv.ParseBool takes.
+# The texts that Go's strconv.ParseBool takes.
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "false", "FALSE", "False"), False
 )
@@ -38,8 +38,8 @@ class FlagError(ValueError):
 def parse_flags(args: list[str]) -> "tuple[str, str, int, str, int, bool]":
     """(proto, host_ip, host_port, container_ip, container_port, use_listen_fd) from argv[1:].
 
-    The protocol is returned as given (``tcp``, ``udp``, ``sctp`` or anything else): whoever asks
-    decides what it can do with it.  Raises FlagError.
+    The protocol is returned as given (``tcp``, ``udp``, ``sctp`` or any other text): the caller
+    decides which it serves.  Raises FlagError.
     """
     values = {"proto": "tcp", "host-ip": "0.0.0.0", "container-ip": "0.0.0.0"}
     rest = list(args)

@@ -37,21 +37,21 @@ REPORT_FAILED = "1\n"
 
 RELEASE = "release"  # told to end by dockerd: it waits for EXIT, so that its port is off Envoy by then
 ORPHAN = "orphan"  # it was sent SIGTERM, as the kernel does when dockerd has died
-PARKED = "parked"  # a UDP shim sleeps from here on, and may have missed a datagram while it lay down
-PARKING = "parking"  # a relay is about to park: only to learn whether a registrar reads at all
+PARKED = "parked"  # a UDP shim sleeps from here on, and may have missed a datagram while it parked
+PARKING = "parking"  # a relay is about to park; only to learn whether a registrar reads the pipe
 
 # -- control pipes: what a shim is told ---------------------------------------------------------------------
 
 EXIT = "exit"  # end now
 RELAY = "relay"  # a datagram is waiting
-NUDGE = ""  # nothing, to make it look up
+NUDGE = ""  # an empty line: the shell acts on signals it has missed
 OWNER = "owner"  # and a user id, behind a space: whose sockets may share the port from now on
-OVER = "over"  # and for what: not from the registrar, but the shim's own timer
+OVER = "over"  # and what for: not from the registrar, but the shim's own timer
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
 RELEASE_WAIT = 2
-# How long it waits for a registrar to come back, if one has been there and no other waited in vain (seconds):
-# for one that is started again within 3 s, and takes a while to start.
+# How long it waits for a registrar that is away (seconds): one that is started within 3 s, and needs some time
+# to start.
 RETURN_WAIT = 4
 
 # -- registration: what the registrar is told ----------------------------------------------------------------
@@ -59,24 +59,24 @@ RETURN_WAIT = 4
 DEFAULT_SOCKET = "/run/envoy-docker-shim/registrar.sock"
 SOCKET_VARIABLE = "SHIM_SOCKET"  # in the environment: another path
 
-# A symbolic link beside that socket; its target is Envoy's user id, or what is no number while the registrar
-# does not know it.
+# A symbolic link beside that socket; its target is Envoy's user id, or no number while the registrar does not
+# know it.
 OWNER_SUFFIX = ".owner"
-# A file beside it: some shim has waited RETURN_WAIT in vain; no other is to, until a registrar removes it.
+# A file beside it: a shim has waited RETURN_WAIT in vain.  No other waits until a registrar removes the file.
 AWAY_SUFFIX = ".away"
 
 REGISTER = "register"  # and the shim's flags, with its pipes
 ADOPT = "adopt"  # and a process id and its flags, with its pipes: from `resync`, for another process
-CLAIM = "claim"  # and flags: "my port cannot be bound; who has it?"
+CLAIM = "claim"  # and the flags of a shim whose port cannot be bound: which program has it?
 
 # -- registration: what the registrar answers ---------------------------------------------------------------
 
 OK = "ok"  # registered
-KNOWN = "known"  # was registered already
+KNOWN = "known"  # it was registered already
 REFUSED = "refused"  # and a reason
 HELD = "held"  # another container's shim has the port
-TAKEN = "taken"  # no Envoy of ours has it: who listens there is a stranger
-FREE = "free"  # an Envoy had it, and is off
+TAKEN = "taken"  # no connected Envoy has it: another program listens there
+FREE = "free"  # an Envoy had it, and listens there no more
 
 # How long a shim waits for an Envoy that is letting go of its port (seconds).
 PORT_TIMEOUT = 3.0

@@ -15,7 +15,9 @@ PORT, UDP_PORT = 8080, 5353
 def show_all() -> None:
     say("dockerd, busybox and ip: installing what is missing")
     ensure_packages()
-    with Stack(FILE, settings={"tracing": {"otlp": "grpc://127.0.0.1:4317"}}) as stack:
+    settings = {"tracing": {"otlp": "grpc://127.0.0.1:4317"}}
+    # Docker keeps the firewall rules that it has by default; the neighbour is another host on the network.
+    with Stack(FILE, "20.10", "--iptables=true", settings=settings, neighbour=True) as stack:
         collector = stack.host.call(OtlpCollector, "127.0.0.1", 4317)
         with collector:
             say(
@@ -24,10 +26,13 @@ def show_all() -> None:
             _start(stack)
             show(f"curl http://127.0.0.1:{PORT}/", stack.get(PORT).text)
             show(f"curl http://[::1]:{PORT}/", stack.get(PORT, "::1").text)
+            _ask_from_outside(stack, "from another host, through Envoy")
             show_trace(collector)
             show_stats(stack.envoy)
             _echo(stack)
             show("envoy-docker-shim status", stack.registrar.command("status").stdout)
+            stack.envoy.stop()
+            _ask_from_outside(stack, "the same without Envoy, which was stopped: Docker's own way")
 
 
 def _start(stack: Stack) -> None:
@@ -37,6 +42,17 @@ def _start(stack: Stack) -> None:
     say(f"docker run -p {PORT}:80 --label ServiceName=greeter --label EnvironmentName=demo ...")
     pause = answered.wait() - started.wait()
     say(f"from Docker's start event to the first 200 through Envoy: {pause * 1000:.0f} ms")
+    eventually(lambda: _led_to_envoy(stack), 10, "clients on the network are led to Envoy")
+
+
+def _ask_from_outside(stack: Stack, how: str) -> None:
+    address = stack.host.ip
+    text = stack.get(PORT, address, source=stack.host.neighbour).text
+    show(f"curl http://{address}:{PORT}/ {how}", text)
+
+
+def _led_to_envoy(stack: Stack) -> bool:
+    return all(b["network"]["by"] == "envoy" for b in stack.registrar.bindings())
 
 
 def _echo(stack: Stack) -> None:

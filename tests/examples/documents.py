@@ -26,11 +26,11 @@ def blocks(language: str, page: str | None = None) -> list[str]:
     return [block for text in texts for found, block in FENCE.findall(text) if found == language]
 
 
-def section_blocks(language: str, page: str, heading: str) -> list[str]:
-    """The code blocks in that language below a heading and above the next one of its level."""
+def section_fences(page: str, heading: str) -> list[tuple[str, str]]:
+    """(language, block) of the code blocks below a heading and above the next one of its level, in order."""
     (level,) = re.findall(rf"^(#+) {re.escape(heading)}$", PAGES[page], re.MULTILINE)
     section = PAGES[page].split(f"{level} {heading}\n", 1)[1].split(f"\n{level} ", 1)[0]
-    return [textwrap.dedent(block) for found, block in FENCE.findall(section) if found == language]
+    return [(language, textwrap.dedent(block)) for language, block in FENCE.findall(section)]
 
 
 def prose(page: str) -> str:

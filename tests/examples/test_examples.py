@@ -62,24 +62,25 @@ def test_the_example_configuration_may_name_zipkin_in_place_of_otlp(tmp_path: Pa
     assert tracing is not None and tracing.kind == "zipkin"
 
 
+def daemon_json(name: str) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads((EXAMPLES / name).read_text())
+    return settings
+
+
 def test_daemon_json_names_the_file_where_the_units_have_it() -> None:
-    settings = json.loads((EXAMPLES / "daemon.json").read_text())
-    assert settings == {
-        "userland-proxy": True,
-        "userland-proxy-path": INSTALLED,
-        "iptables": False,
-        "ip6tables": False,
-    }
+    assert daemon_json("daemon.json") == {"userland-proxy-path": INSTALLED}
+    without = {"iptables": False, "ip6tables": False}
+    assert daemon_json("daemon-strict.json") == {**daemon_json("daemon.json"), **without}
 
 
 @pytest.mark.docker
-def test_dockerd_takes_daemon_json(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["daemon.json", "daemon-strict.json"])
+def test_dockerd_takes_daemon_json(name: str, engine: Engine, tmp_path: Path) -> None:
     """As it is, but for the proxy's path, which has to be there."""
-    settings = json.loads((EXAMPLES / "daemon.json").read_text())
     file = tmp_path / "daemon.json"
-    file.write_text(json.dumps({**settings, "userland-proxy-path": str(engine.proxy)}))
+    file.write_text(json.dumps({**daemon_json(name), "userland-proxy-path": str(engine.proxy)}))
     said = subprocess.run(
-        [engine.dockerd, "--config-file", file, "--iptables=true"],
+        [engine.dockerd, "--config-file", file, f"--userland-proxy-path={engine.proxy}"],
         check=False,
         capture_output=True,
         text=True,
@@ -88,8 +89,10 @@ def test_dockerd_takes_daemon_json(engine: Engine, tmp_path: Path) -> None:
     )
     # Only the flag added here is in its way; and this is the message that docs/operating.md quotes.
     assert re.search(
-        r"directives are specified both as a flag and in the configuration file: iptables", said.stderr
-    )
+        r"directives are specified both as a flag and in the configuration file: userland-proxy-path: "
+        r"\(from flag: [^:]*: [^:]*\)$",
+        said.stderr.strip(),
+    ), said.stderr
 
 
 def compose() -> dict[str, Any]:
@@ -100,10 +103,13 @@ def compose() -> dict[str, Any]:
 def test_compose_runs_envoy_in_the_hosts_network_with_the_examples_file() -> None:
     envoy = compose()["envoy"]
     assert envoy["network_mode"] == "host" and "ports" not in envoy
-    (mount,) = envoy["volumes"]
-    source, target, _ = mount.split(":")
-    assert (EXAMPLES / source).samefile(EXAMPLES / "envoy.yaml")
-    assert target in envoy["command"]
+    file, *directories = (mount.split(":") for mount in envoy["volumes"])
+    assert (EXAMPLES / file[0]).samefile(EXAMPLES / "envoy.yaml")
+    assert file[1] in envoy["command"]
+    # The sockets are where its file says, inside as outside.
+    assert all(inside == outside for outside, inside in directories)
+    sockets = Config().api_address.path, Config().envoy_admin.path
+    assert [inside for _, inside in directories] == [str(Path(socket).parent) for socket in sockets]
 
 
 def test_compose_shows_http_tcp_udp_and_a_service_without_labels() -> None:

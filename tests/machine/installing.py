@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.examples.documents import README, UNITS, section_blocks
+from tests.examples.documents import README, UNITS, section_fences
 from tests.harness.engines import ROOT
 from tests.harness.machine import Machine
 
@@ -11,13 +11,13 @@ INSTALL = "Install in five minutes"
 
 
 def install(machine: Machine, artifact: Path) -> None:
-    """Registrar, Envoy (which the host has in /usr/local/bin) and dockerd's settings; then the reboot."""
+    """Registrar, Envoy (which the host has in /usr/local/bin) and dockerd's settings, block by block."""
     machine.put(f"{CHECKOUT}/dist/envoy-docker-shim", artifact, mode=0o755)
     for path in UNITS.rglob("*"):
         if path.is_file():
             machine.put(f"{CHECKOUT}/{path.relative_to(ROOT)}", path)
-    for script in section_blocks("sh", README, INSTALL):
-        machine.shell(f"cd {CHECKOUT}\n{script}")
-    (settings,) = section_blocks("json", README, INSTALL)
-    machine.put("/etc/docker/daemon.json", settings)
-    machine.reboot()
+    for language, block in section_fences(README, INSTALL):
+        if language == "sh":
+            machine.shell(f"cd {CHECKOUT}\n{block}")
+        elif language == "json":
+            machine.put("/etc/docker/daemon.json", block)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,22 +26,41 @@ EXPOSURE = {REGISTRAR: 2.2, ENVOY: 1.4}
 def machine(engine: Engine, artifact: Path) -> Iterator[Machine]:
     """One for all tests here: none of them leaves it other than it was."""
     with booted(engine) as running:
-        install(running, artifact)
+        # What runs already is served once the README's last command is done, with no reboot.
         running.run_http("hello", "--name=c1", "--publish=8080:80", "--restart=always")
+        install(running, artifact)
         served(running)
         yield running
 
 
 def served(machine: Machine, word: str = "hello") -> None:
-    """A client outside gets 200 with that word."""
+    """A client outside gets 200 with that word, and through Envoy."""
+    eventually(lambda: network(machine) == ["envoy", "envoy"], 20, "clients outside are led to Envoy")
     for address in (machine.ip, f"[{machine.ip6}]"):
-        url = f"http://{address}:8080/"
+        url, before = f"http://{address}:8080/", requests(machine)
         eventually(lambda at=url: machine.client.http_get(at).text == f"{word}\n", 20, url)  # type: ignore[misc]
+        assert requests(machine) > before
+
+
+def bindings(machine: Machine) -> list[dict[str, Any]]:
+    """As `status` says, which may find something that needs a look."""
+    text = machine.shell("envoy-docker-shim status --json || :")
+    return list(json.loads(text)["bindings"]) if text else []
 
 
 def states(machine: Machine) -> list[str]:
-    bindings = json.loads(machine.run("envoy-docker-shim", "status", "--json"))["bindings"]
-    return [binding["state"] for binding in bindings]
+    return [binding["state"] for binding in bindings(machine)]
+
+
+def network(machine: Machine) -> list[str]:
+    return [binding["network"]["by"] for binding in bindings(machine)]
+
+
+def requests(machine: Machine) -> int:
+    """How many requests the Envoy that runs now has had for the container."""
+    page = machine.host.http_get("http://127.0.0.1:9901/stats/prometheus?usedonly").text
+    found = re.findall(r'^envoy_http_downstream_rq_total\{[^}]*prefix="c1-8080"\} (\d+)$', page, re.MULTILINE)
+    return sum(map(int, found))
 
 
 def main_pid(machine: Machine, unit: str) -> int:
@@ -48,6 +68,8 @@ def main_pid(machine: Machine, unit: str) -> int:
 
 
 def test_units_run_from_boot_and_a_client_outside_is_served_by_envoy(machine: Machine) -> None:
+    machine.reboot()
+    served(machine)
     assert machine.run("systemctl", "is-system-running").strip() == "running"
     for unit in (REGISTRAR, ENVOY, "docker.service"):
         found = machine.unit(unit, "ActiveState", "UnitFileState", "NRestarts", "Result")
@@ -57,10 +79,15 @@ def test_units_run_from_boot_and_a_client_outside_is_served_by_envoy(machine: Ma
             "NRestarts": "0",
             "Result": "success",
         }
-    # It is Envoy: without it nobody is there.
+
+
+def test_while_envoy_is_stopped_a_client_outside_gets_the_container(machine: Machine) -> None:
     machine.run("systemctl", "stop", "envoy")
-    with pytest.raises(ConnectionRefusedError):
-        machine.client.connect(machine.ip, 8080)
+    assert machine.client.http_get(f"http://{machine.ip}:8080/").text == "hello\n"
+    # Docker's rules are for neither of these: the host's 127.0.0.1, and IPv6 for a container that has none.
+    for place, address in ((machine.host, "127.0.0.1"), (machine.client, machine.ip6)):
+        with pytest.raises(ConnectionRefusedError):
+            place.connect(address, 8080)
     machine.run("systemctl", "start", "envoy")
     served(machine)
 
@@ -122,7 +149,7 @@ def copied():
 
 def written():
     for folder in PLACES:
-        if not folder.startswith(MINE):
+        if not any((folder + "/").startswith(mine + "/") for mine in MINE):
             try:
                 open(folder + "/probe", "w").close()
                 return print("it may write to", folder)
@@ -153,7 +180,9 @@ ATTEMPTS = {
     "see pid 1": lambda: os.stat("/proc/1"),
     "/proc/sys": lambda: os.stat("/proc/sys"),
 }
-MINE = ("/tmp", "/var/tmp", "/run/envoy-docker-shim", "/var/cache/envoy-docker-shim")
+# The unit's own directories, as systemd says.
+MINE = ["/tmp", "/var/tmp"]
+MINE += filter(None, map(os.environ.get, ("RUNTIME_DIRECTORY", "CACHE_DIRECTORY")))
 MOUNTS = [line.split()[4] for line in open("/proc/self/mountinfo")]
 PLACES = [*MINE, "/etc", "/usr/bin", "/run/docker", "/var/lib", "/home", *MOUNTS]
 came_to = {}

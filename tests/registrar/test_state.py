@@ -15,7 +15,7 @@ from shim.core.envoy.modes import MODES
 from shim.core.envoy.templates import Templates
 from shim.host.procfs import Probes, start_time
 from shim.host.procfs import Shim as Found
-from shim.registrar.orphans import DOUBT, RETURN
+from shim.registrar.orphans import RETURN, SUSPECT_TIMEOUT
 from shim.registrar.releases import ENVOY_RETURN
 from shim.registrar.settling import RESYNC_TIMEOUT
 from shim.registrar.state import State
@@ -309,7 +309,7 @@ def test_a_term_that_comes_a_moment_before_dockerds_end_makes_an_orphan_too(
     state.shims._signalled(served.lease.id)
     assert not served.lease.orphan
     proc.parent = 1
-    clock.now += DOUBT / 2
+    clock.now += SUSPECT_TIMEOUT / 2
     state.touch()
     assert state.shims.orphans
     assert process.told() == b""
@@ -325,7 +325,7 @@ def test_a_term_that_somebody_sent_to_one_shim_ends_it_after_a_doubt(
     state.docker.reachable = True
     past_envoys_return(state, clock)
     state.shims._signalled(served.lease.id)
-    clock.now += DOUBT - 0.01
+    clock.now += SUSPECT_TIMEOUT - 0.01
     state.touch()
     assert process.told() == b""
     clock.now += 0.01
@@ -342,11 +342,11 @@ def test_a_doubt_lasts_while_docker_cannot_be_reached_and_ends_with_its_lease(
     past_envoys_return(state, clock)
     state.shims._signalled(served.lease.id)
     for _ in range(3):
-        clock.now += DOUBT
+        clock.now += SUSPECT_TIMEOUT
         state.touch()
         assert process.told() == b""
     state.shims._ended(served.lease.id)
-    clock.now += DOUBT
+    clock.now += SUSPECT_TIMEOUT
     state.docker.reachable = True
     state.touch()
     assert process.told() == b"" and len(state.registry) == 0

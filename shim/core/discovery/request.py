@@ -1,7 +1,7 @@
 """What a discovery request says, as far as anything is done with it.
 
-Any local user may send one, and it is kept for as long as its poll is held: nothing of it is longer here
-than what an Envoy of ours sends.
+Any local user may send one, and it is kept for as long as its poll is held: no part of it is longer here
+than what an Envoy configured by `bootstrap` sends.
 """
 
 import json
@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 from shim.core.text import printable
 
-# Ours are 32 digits and a retry's number, and "[::1]:65535" is a long address.
+# The registrar's versions are 32 digits and a retry's number, and "[::1]:65535" is a long address.
+# In characters.
 VERSION_LIMIT = 64
 ADMIN_LIMIT = 128
-# Envoys' descriptions of themselves that are kept.
+# How many Envoys' descriptions of themselves are kept.
 KNOWN_LIMIT = 64
 
 
 class DiscoveryRequest(NamedTuple):
-    """``admin`` is the Envoy's admin address, which our bootstrap puts into the node's metadata."""
+    """``admin`` is the Envoy's admin address, which `bootstrap` puts into the node's metadata; or empty."""
 
     node: str
     version: str
@@ -27,7 +28,7 @@ class DiscoveryRequest(NamedTuple):
 
 
 def parse_request(body: bytes) -> DiscoveryRequest:
-    """Raises ValueError, with a short text for whoever sent it."""
+    """The request in this body.  Raises ValueError, with a text of at most 200 characters for the sender."""
     try:
         document = json.loads(body)
         node = document["node"]
@@ -39,7 +40,7 @@ def parse_request(body: bytes) -> DiscoveryRequest:
         raise ValueError(str(error)[:200]) from None
     names = document.get("resource_names")
     wanted = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
-    # A version that is cut short is none of ours any more, as it was before.
+    # A truncated version never matches a served one; neither did the long one.
     return DiscoveryRequest(printable(identity), version[:VERSION_LIMIT], _admin_of(node), frozenset(wanted))
 
 
@@ -83,6 +84,6 @@ def _version_of(head: bytes) -> str | None:
 
 def _admin_of(node: dict[str, Any]) -> str:
     metadata = node.get("metadata")
-    ours = metadata.get("envoy-docker-shim") if isinstance(metadata, dict) else None
-    admin = ours.get("admin") if isinstance(ours, dict) else None
+    entry = metadata.get("envoy-docker-shim") if isinstance(metadata, dict) else None
+    admin = entry.get("admin") if isinstance(entry, dict) else None
     return printable(admin) if isinstance(admin, str) and len(admin) <= ADMIN_LIMIT else ""

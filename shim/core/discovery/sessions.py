@@ -1,4 +1,4 @@
-"""The Envoys that are connected, what each has worked through, and how long each one's polls may be held."""
+"""The Envoys that are connected, what each has processed, and how long each one's polls may be held."""
 
 import math
 from collections.abc import Hashable, Iterator
@@ -9,13 +9,13 @@ from shim.core.discovery.subscription import HOLD, Subscription
 class HoldLimits:
     """How long each Envoy's polls may be held.
 
-    One that is not set up for long polls (`request_timeout` is 1 s by default) gives up before HOLD, closing
-    its connection: it would count as gone, and miss what comes.  Its next polls are held for half as long
-    as it was seen to wait.
+    An Envoy whose `request_timeout` is short (1 s by default) gives up before HOLD and closes its connection.
+    It would count as gone, and miss changes meanwhile, so its next polls are held for half as long as it was
+    seen to wait.
     """
 
-    FLOOR = 0.25
-    MEMORY = 600.0  # a single early end may have been a restart
+    FLOOR = 0.25  # seconds
+    MEMORY = 600.0  # seconds; a single early end may have been a restart
 
     def __init__(self) -> None:
         self._limits: dict[Hashable, tuple[float, float]] = {}  # an Envoy -> (seconds, until)
@@ -40,8 +40,8 @@ class HoldLimits:
 class Session:
     """One Envoy, from its first poll until its last connection closes.
 
-    ``user`` is whose process it is, and ``trusted`` whether anything may depend on what it says: anybody can
-    say that he is an Envoy, and is answered, but nothing waits for him.
+    ``user`` is whose process it is, and ``trusted`` whether anything may depend on what it says: any user can
+    claim to be an Envoy, and is answered, but no port waits for that user's.
     """
 
     def __init__(self, node: str, admin: str, since: float, user: int = 0, trusted: bool = True) -> None:
@@ -57,12 +57,12 @@ class Session:
         self.rejected: dict[str, str] = {}
 
     def listens(self, name: str, sequence: int) -> bool:
-        """Whether this Envoy has worked through the change that put this listener in, and not refused it."""
+        """Whether this Envoy has processed the change that put this listener in, and not refused it."""
         return self.listeners.processed_sequence >= sequence and name not in self.rejected
 
 
 class Sessions:
-    """The Envoys that are connected, by user and node id: no user can speak for another's."""
+    """The Envoys that are connected, by user and node id: no user's poll counts for another user's Envoy."""
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[int, str], Session] = {}
@@ -75,7 +75,7 @@ class Sessions:
         return len(self._sessions)
 
     def trusted(self) -> list[Session]:
-        """Those whose word counts."""
+        """The sessions on whose word something may depend."""
         return [session for session in self._sessions.values() if session.trusted]
 
     def poll(
@@ -83,8 +83,8 @@ class Sessions:
     ) -> Session:
         """The session that a poll on this connection belongs to.
 
-        An Envoy that restarts comes with new connections and after its old ones are gone, so that
-        nothing its predecessor was told counts for it.
+        An Envoy that restarts opens new connections after its old ones are closed, so that nothing the
+        process before it was sent counts for it.
         """
         session = self._sessions.get((user, node))
         if session is None:
@@ -99,7 +99,7 @@ class Sessions:
         return session
 
     def closed(self, connection: int) -> bool:
-        """A connection ended; says whether an Envoy whose word counted is gone with it."""
+        """A connection ended; returns whether a trusted Envoy is gone with it."""
         session = self._by_connection.pop(connection, None)
         if session is None:
             return False
@@ -110,7 +110,7 @@ class Sessions:
         return session.trusted
 
     def processed(self) -> tuple[float, float]:
-        """The sequences of clusters and of listeners that every Envoy has worked through."""
+        """(clusters, listeners): the sequences that every trusted Envoy has processed; infinity: no Envoy."""
         sessions = self.trusted()
         return (
             min((session.clusters.processed_sequence for session in sessions), default=math.inf),

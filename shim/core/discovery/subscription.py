@@ -5,9 +5,9 @@ Rules (each seen on Envoy 1.40, REST transport):
 * A request carries the version of the last answer that Envoy accepted *whole*, or none.  There is no
   nonce and no error detail.
 * So an answer is judged by the next request only: it carries the version served (ACK), or not (NACK).
-* After a NACK Envoy has applied what was good in the answer.  What it runs is then none of our
-  versions, and the version it names proves nothing, until it accepts another answer.  Hence a retry
-  goes out under a version of its own (``<hash>~<n>``), even when the content is the same.
+* After a NACK Envoy has applied what was good in the answer.  What it runs is then no version the
+  registrar served, and the version it names proves nothing, until it accepts another answer.  Hence a
+  retry goes out under a version of its own (``<hash>~<n>``), even when the content is the same.
 * Answering a NACK at once makes Envoy ask again at once: retries are spaced, 1 s to 30 s.
 """
 
@@ -20,13 +20,13 @@ RETRY_LAST = 30.0
 
 
 class Reply(NamedTuple):
-    """Answer now, under this version."""
+    """Answer the poll now, under this version."""
 
     version: str
 
 
 class Hold(NamedTuple):
-    """Nothing to say before ``until`` (seconds), unless something changes."""
+    """Hold the poll until ``until`` (seconds), unless something changes."""
 
     until: float
 
@@ -48,7 +48,10 @@ class Subscription:
         self._judged = True
 
     def request(self, version: str, current: str, sequence: int, now: float) -> None:
-        """A poll came, naming ``version``, while our content is ``current`` as of ``sequence``."""
+        """Take in a poll that names ``version``, while the registrar's resources are ``current``.
+
+        ``current`` is their version, ``sequence`` their number of changes; ``now``: seconds.
+        """
         self.version = version
         self._retry = max(self._retry, _retry_of(version))
         if not self._judged:
@@ -70,14 +73,14 @@ class Subscription:
         self.acked_sequence = self.processed_sequence = max(sequence, self.processed_sequence)
 
     def decide(self, current: str, sequence: int, now: float) -> Reply | Hold:
-        """What to do with the poll that is open, with our content as it is now.
+        """What to do with the open poll, given the registrar's current resources; ``now``: seconds.
 
-        Where Envoy turns out to have that content, it is taken as accepted.
+        Where Envoy turns out to have these resources, they count as accepted.
         """
         if self.nacked:
             if self._served_sequence == sequence and now < self.retry_at:
                 return Hold(self.retry_at)
-            # Never used before, by us or by a predecessor: clocks that count from boot outlive both.
+            # Never used before by this registrar or an earlier one on this boot: ``now`` counts from boot.
             self._retry = max(self._retry + 1, int(now * 1000))
             return Reply(f"{current}~{self._retry:x}")
         if _base(self.version) == current:

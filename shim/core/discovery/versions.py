@@ -23,7 +23,7 @@ class Body:
     """A discovery answer with the resources as they were when it was made.  Iterating gives it in parts."""
 
     def __init__(self, version: str, resources: list[Resource], size: int) -> None:
-        """``size`` is that of all resources."""
+        """``size``: bytes of all resources."""
         self._start = b'{"version_info":"%s","resources":[' % version.encode()
         self._resources = resources
         self._size = len(self._start) + size + max(0, len(resources) - 1) + 2
@@ -72,7 +72,7 @@ class VersionedSet:
         return iter(self._resources)
 
     def put(self, name: str, resource: Resource) -> bool:
-        """Add or replace; says whether anything changed."""
+        """Add or replace; returns whether anything changed."""
         old = self._resources.get(name, ())
         if old == resource:
             return False
@@ -81,7 +81,7 @@ class VersionedSet:
         return True
 
     def remove(self, name: str) -> bool:
-        """Take out, if it is in; says whether anything changed."""
+        """Take out, if it is in; returns whether anything changed."""
         old = self._resources.pop(name, None)
         if old is None:
             return False

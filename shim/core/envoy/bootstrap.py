@@ -27,14 +27,15 @@ REQUEST_TIMEOUT = "60s"
 # wherever an Envoy is started (seconds).
 DRAIN_TIME = 3600
 
-# A head is kept until it is whole, and whoever sends it may take his time: 150 of them of 8 MB made Envoy
-# 1.2 GB.  Envoy's own limit is 60 kB, and what answers with more cookies than that is not unheard of.
+# A head is kept until it is whole, and its sender may take its time: 150 heads of 8 MB made Envoy 1.2 GB.
+# Envoy's own limit is 60 kB, and there are applications that answer with more cookies than that.
 MAX_HEADER_KB = 256
-# Where it turns new work away sooner than be killed with all it serves (its unit: MemoryMax=2G).  A thousand ports are 0.1 GB of it.
+# From here on Envoy turns new work away, rather than be killed with all it serves (its unit: MemoryMax=2G).
+# A thousand ports take 0.1 GB.
 HEAP_MB = 1536
 
-# The admin's pages that are read, all of them without effect.  Envoy has no password there and takes a POST
-# from any web page: of what is not named here (/quitquitquit, /logging, /drain_listeners) nothing is left.
+# The pages of Envoy's admin that stay reachable: reading them changes nothing.  The admin has no password and
+# takes a POST from any web page, so all others (/quitquitquit, /logging, /drain_listeners) are closed.
 ADMIN_PAGES = (
     "ready|stats|stats/prometheus|config_dump|server_info|clusters|listeners|certs|memory|runtime|init_dump"
 )
@@ -116,7 +117,7 @@ def _runtime(max_header_kb: int) -> Json:
 def _source(refresh_delay: str) -> Json:
     return {
         "resource_api_version": "V3",
-        # Wait for the first answer as long as it takes; serving nothing is no use to anyone.
+        # Wait for the first answer for as long as it takes: without it there is nothing to serve.
         "initial_fetch_timeout": "0s",
         "api_config_source": {
             "api_type": "REST",
@@ -190,7 +191,7 @@ def _stats() -> Json:
 
 
 def _overload(heap_mb: int) -> Json:
-    """What Envoy does before it is out of memory: first give back, then serve nobody new.
+    """What Envoy does before it is out of memory: first give memory back, then refuse new requests.
 
     Heads that come in on connections that are there already are stopped by the shed point only.  The limit on
     connections is one no host reaches: without any, Envoy warns at each start that there is none.

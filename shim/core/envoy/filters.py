@@ -62,9 +62,9 @@ def _http_manager(stat_prefix: str, cluster: str, options: HttpOptions) -> Json:
         "stat_prefix": stat_prefix,
         "route_config": _routes(cluster),
         "http_filters": [_router(options)],
-        # A silent stream, a slow upload and an idle keep-alive connection are all the backend's affair.
+        # How long a stream, an upload or a kept-alive connection may be silent is the backend's decision.
         "stream_idle_timeout": "0s",
-        # But for the head of a request, from its first byte on: Envoy has to keep it until then.
+        # The head of a request is Envoy's to keep until it is whole, so its time is bounded.
         "request_headers_timeout": REQUEST_HEADERS_TIMEOUT,
         "common_http_protocol_options": {"idle_timeout": "0s"},
         "http_protocol_options": {

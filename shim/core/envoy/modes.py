@@ -41,12 +41,12 @@ FALLBACK_MODE = HTTP
 
 
 def mode_names(quote: str = "") -> str:
-    """The modes for a sentence, such as ``http or tcp``; ``quote`` is put around each."""
+    """The modes for a sentence, such as ``a, b or c``; ``quote`` is put around each."""
     return _listed("or", quote)
 
 
 def none_of_the_modes() -> str:
-    """What a text is that names no mode: ``neither http nor tcp``."""
+    """What a text is that names no mode, such as ``none of a, b and c``."""
     return f"neither {_listed('nor')}" if len(MODES) == 2 else f"none of {_listed('and')}"
 
 

@@ -30,7 +30,7 @@ class Collector(NamedTuple):
     kind: str  # "otlp" (gRPC) or "zipkin" (HTTP)
     endpoint: Endpoint
     path: str = "/api/v2/spans"  # Zipkin's
-    sampling: float = 100.0  # percent of the requests whose client has not decided
+    sampling: float = 100.0  # percent, of the requests whose client has not decided
 
 
 def escape_format(text: str) -> str:
@@ -60,8 +60,9 @@ def request_id(tracing: Collector | None) -> Json:
     """Keeps a client's X-Request-Id as it is, and decides what the sampling rate is drawn from.
 
     By default Envoy writes its sampling decision into the id's 15th character.  And it decides from the
-    id: one that is no UUID is then never sampled.  So where the sampler can be told the rate (OTLP) or
-    all is sampled, the id has no part in it.  Zipkin's tracer knows no rate: below 100 % the id decides.
+    id: a request whose id is no UUID is then never sampled.  So where the sampler can be told the rate
+    (OTLP), or all requests are sampled, the id has no part in it.  Zipkin's tracer knows no rate: below
+    100 % the id decides.
     """
     config: Json = {
         "@type": EXTENSIONS + "request_id.uuid.v3.UuidRequestIdConfig",
@@ -123,7 +124,7 @@ def _zipkin(service: Service, tracing: Collector) -> Json:
         "collector_hostname": str(tracing.endpoint),
         "collector_endpoint_version": "HTTP_JSON",
         "trace_id_128bit": True,  # a W3C trace id is that long
-        "shared_span_context": False,  # a span of our own below the client's, as W3C knows it
+        "shared_span_context": False,  # Envoy's span is a child of the client's, as W3C defines it
         "trace_context_option": "USE_B3_WITH_W3C_PROPAGATION",
     }
     result = {

@@ -1,4 +1,4 @@
-"""What `nft -j list table` says, as far as it can be compared with the table we want."""
+"""What `nft -j list table` says, as far as it can be compared with a wanted table."""
 
 import json
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class ListingError(ValueError):
 
 
 def parse(text: str) -> Listing:
-    """Raises ListingError."""
+    """The listing in nft's JSON.  Raises ListingError."""
     try:
         return _listing(json.loads(text)["nftables"])
     except (ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Every name and number that we put into the kernel's tables."""
+"""Every name and number that is put into the kernel's tables."""
 
 from typing import NamedTuple
 

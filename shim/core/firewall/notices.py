@@ -1,4 +1,4 @@
-"""The kernel's notices of changes: whose socket touched our table, or deleted a routing rule.
+"""The kernel's notices of changes: whose socket touched this program's table, or deleted a routing rule.
 
 The layouts are those of linux/netlink.h, nfnetlink.h and nf_tables.h, in the host's byte order.
 """
@@ -19,10 +19,10 @@ DELETED_RULE = 33  # RTM_DELRULE
 
 
 def touching(data: bytes) -> set[int]:
-    """The port ids of the sockets that, by these nftables notices, changed our table."""
+    """The port ids of the sockets that, by these nftables notices, changed the table."""
     found: set[int] = set()
     for kind, port, body in _messages(data):
-        if port not in found and _is_ours(kind, body):  # one notice of many is enough
+        if port not in found and _is_of_table(kind, body):  # one notice of many is enough
             found.add(port)
     return found
 
@@ -32,7 +32,7 @@ def deleting_rules(data: bytes) -> set[int]:
     return {port for kind, port, _ in _messages(data) if kind == DELETED_RULE}
 
 
-def _is_ours(kind: int, body: bytes) -> bool:
+def _is_of_table(kind: int, body: bytes) -> bool:
     if kind >> 8 != SUBSYSTEM_NFTABLES or kind & 0xFF == NEW_GENERATION or body[:1] != bytes([NFPROTO_INET]):
         return False
     return any(name == TABLE_NAME and value == TABLE.encode() for name, value in _attributes(body))

@@ -1,6 +1,6 @@
 """The way back to Envoy for answers to a client's address: a routing rule for the mark, and a route.
 
-`ip`'s command lines are values here, and what it prints is judged here; who runs it is elsewhere.
+`ip`'s command lines are values here, and what it prints is read here; shim/registrar/firewall runs it.
 """
 
 import json
@@ -13,7 +13,7 @@ Argv = tuple[str, ...]
 
 
 class Conflict(Exception):
-    """A mark, a priority or a table number of ours is in use by others; the text says which."""
+    """The mark, the priority or the table's number is in use by another program; the text says which."""
 
 
 def show_rules(family: Family) -> Argv:
@@ -41,45 +41,45 @@ def change_route(verb: str, family: Family, keeping: Keeping) -> Argv:
 
 def missing(family: Family, keeping: Keeping, rules: str, routes: str) -> list[Argv]:
     """The commands that make what is missing, the route first.  Raises Conflict, ValueError."""
-    there, ours = _ours(keeping, rules, routes)
-    verbs = [] if there else [change_route("add", family, keeping)]
-    return verbs if ours else [*verbs, change_rule("add", family, keeping)]
+    has_route, has_rule = _found(keeping, rules, routes)
+    verbs = [] if has_route else [change_route("add", family, keeping)]
+    return verbs if has_rule else [*verbs, change_rule("add", family, keeping)]
 
 
 def remaining(family: Family, keeping: Keeping, rules: str, routes: str) -> list[Argv]:
-    """The commands that take away what is ours, the rule first; nothing of others'."""
+    """The commands that take away this program's rule and route, the rule first.  Raises ValueError."""
     try:
-        there, ours = _ours(keeping, rules, routes)
+        has_route, has_rule = _found(keeping, rules, routes)
     except Conflict:
         return []
-    verbs = [change_rule("del", family, keeping)] if ours else []
-    return [*verbs, change_route("del", family, keeping)] if there else verbs
+    verbs = [change_rule("del", family, keeping)] if has_rule else []
+    return [*verbs, change_route("del", family, keeping)] if has_route else verbs
 
 
-def _ours(keeping: Keeping, rules: str, routes: str) -> tuple[bool, bool]:
-    """Whether our route, and whether our rule is there."""
-    there = [_is_our_route(route) for route in json.loads(routes or "[]")]
-    if not all(there):
+def _found(keeping: Keeping, rules: str, routes: str) -> tuple[bool, bool]:
+    """Whether this program's route is there, and whether its rule is.  Raises Conflict, ValueError."""
+    known = [_is_the_route(route) for route in json.loads(routes or "[]")]
+    if not all(known):
         raise Conflict(f"routing table {keeping.route_table} has other routes in it")
-    ours = False
+    has_rule = False
     for rule in json.loads(rules or "[]"):
-        if _is_our_rule(rule, keeping):
-            ours = True
+        if _is_the_rule(rule, keeping):
+            has_rule = True
         elif rule.get("priority") == keeping.rule_priority:
             raise Conflict(f"another routing rule has priority {keeping.rule_priority}")
         elif str(rule.get("table")) == str(keeping.route_table):
             raise Conflict(f"another routing rule leads to table {keeping.route_table}")
         elif _takes(rule, keeping.mark):
             raise Conflict(f"another routing rule is for the mark {keeping.mark:#x}")
-    return bool(there), ours
+    return bool(known), has_rule
 
 
-def _is_our_route(route: dict[str, Any]) -> bool:
+def _is_the_route(route: dict[str, Any]) -> bool:
     # Asked for numbers, `ip` says 2 (RTN_LOCAL).
     return route.get("type") in ("2", "local") and (route.get("dst"), route.get("dev")) == ("default", "lo")
 
 
-def _is_our_rule(rule: dict[str, Any], keeping: Keeping) -> bool:
+def _is_the_rule(rule: dict[str, Any], keeping: Keeping) -> bool:
     wanted = (keeping.rule_priority, f"{keeping.mark:#x}", str(keeping.route_table))
     return (rule.get("priority"), rule.get("fwmark"), str(rule.get("table"))) == wanted
 

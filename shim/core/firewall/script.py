@@ -17,7 +17,7 @@ and it stays on this host, where Envoy listens.  Three things decide who is mapp
 
 Connections that keep their client's address are handed to the second listener by `tproxy`, which alters no
 packet: an input chain sees the published port, and the second listener listens on loopback only.  Where
-nobody listens it lets go too.  `ct status` leaves alone what Docker mapped while Envoy was away: taking over
+none listens it lets go too.  `ct status` leaves alone what Docker mapped while Envoy was away: taking over
 in the middle would end it.
 """
 
@@ -44,9 +44,9 @@ CLEAR = f"add table {TARGET}\ndelete table {TARGET}\n"
 
 
 def whole(table: Table | None) -> str:
-    """Whatever is there is replaced by this table, or by none.
+    """The script that puts this table in place of whatever is there; None: no table.
 
-    Replaced and not flushed: what an older version left may have other chains, and sets of other types.
+    Replaced and not flushed: a table of an older version may have other chains, and sets of other types.
     """
     if table is None:
         return CLEAR
@@ -54,7 +54,7 @@ def whole(table: Table | None) -> str:
 
 
 def delta(old: Table, new: Table) -> str | None:
-    """What makes ``old`` into ``new``; empty if nothing does; None if only the whole table can.
+    """The script that makes ``old`` into ``new``; empty: they are the same; None: only ``whole`` can.
 
     It fails, and changes nothing, where the kernel's table is not ``old``.
     """
@@ -71,7 +71,7 @@ def delta(old: Table, new: Table) -> str | None:
 
 
 def probe(*, keep: bool) -> str:
-    """A table that uses all we need, for `nft --check`: with the rules for client addresses, or without."""
+    """A table with every kind of rule, for `nft --check`; ``keep``: with those for client addresses too."""
     address = Served(FAMILIES[0].wildcard, 1)
     return whole(Table(frozenset([address]), {address: 1} if keep else {}, local=True))
 

@@ -30,12 +30,12 @@ class Served(NamedTuple):
 
 
 class Keeping(NamedTuple):
-    """How connections that keep their client's address find back to Envoy; each of it may be in use."""
+    """How connections that keep their client's address find back to Envoy; each may be in use already."""
 
     mark: int = 0x7776
     route_table: int = 7776
     rule_priority: int = 7776
-    # Who comes in here is no client on the network: containers, and the host itself.
+    # Interfaces of no network client: those of containers, and of the host itself.
     inner: tuple[str, ...] = ("lo", "docker0", "docker_gwbridge", "br-*")
 
 
@@ -48,7 +48,7 @@ class Table(NamedTuple):
     ``served`` are the addresses an Envoy has acknowledged.  ``keep`` maps those whose container wants to see
     the network client's address to the port of the second listener, on the loopback address of the same IP
     version, transparent and with the original_src filter; one that is not served does not count.  ``local``:
-    an Envoy is there, so clients on this host go to it.  ``fail_open``: who finds no Envoy goes Docker's way.
+    an Envoy runs, so clients on this host go to it.  ``fail_open``: clients without an Envoy go Docker's way.
     """
 
     served: frozenset[Served] = frozenset()
@@ -68,7 +68,7 @@ class Table(NamedTuple):
 
 
 def served(address: Address) -> Served | None:
-    """The address as the table knows it; None if it has no place there.
+    """The address as an element of the table; None: it cannot be in it.
 
     UDP is Docker's.  A loopback address is not reached from the network, and Docker's rules leave it alone.
     """
@@ -77,7 +77,7 @@ def served(address: Address) -> Served | None:
 
 
 def served_of(addresses: Iterable[Address]) -> frozenset[Served]:
-    """Those that have a place in the table."""
+    """Those that can be in the table, as its elements."""
     return frozenset(found for address in addresses if (found := served(address)) is not None)
 
 

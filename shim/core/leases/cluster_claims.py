@@ -29,7 +29,7 @@ class ClusterClaims:
         return name in self._users
 
     def backend_of(self, name: str) -> Backend | None:
-        """What a cluster stands for."""
+        """The container port of this cluster; None: there is no such cluster."""
         return self._upstreams[name][0] if name in self._upstreams else None
 
     def sequence_of(self, name: str) -> int:
@@ -55,7 +55,7 @@ class ClusterClaims:
         return name
 
     def give_up(self, name: str, lease: Lease, listeners: int, now: float) -> None:
-        """The lease's listener does not lead to this cluster any more, from this sequence of listeners on.
+        """The lease's listener leads to this cluster no more, from this sequence of listeners on.
 
         Without any user the cluster is retired.
         """

@@ -8,7 +8,7 @@ from shim.core.service import Service
 
 
 class Stage(Enum):
-    """How far a lease has got; see registry.py."""
+    """How far a lease is published; see registry.py."""
 
     PENDING = "pending"
     STAGED = "staged"
@@ -47,7 +47,8 @@ class Lease:
         self.stage = Stage.PENDING
         self.stage_at = now
         self.listener_sequence = 0  # of the change that put the listener in, or took it out
-        self.released = False  # its own shim asked, not only a sibling
+        # True: this shim itself sent RELEASE.  False: at most another port of its container did.
+        self.released = False
         self.orphan = False  # its dockerd has died, and it serves on until there is one again
 
     @property
@@ -56,15 +57,15 @@ class Lease:
         return None if self.service is None or self.serving is None else (self.service, self.serving)
 
     def enter(self, stage: Stage, now: float) -> None:
-        """``now``: seconds, on the registrar's clock."""
+        """Set the stage, and when it was reached (``now``: seconds on the registrar's clock)."""
         self.stage, self.stage_at = stage, now
 
 
 class Unlabelled:
     """A container whose labels are not known: its leases without any, and when the last of them came.
 
-    A container with many ports takes a while to start, its shims coming one by one: what is waited for
-    is counted from the last.
+    A container with many ports takes a while to start, its shims registering one by one: every wait for its
+    labels is counted from the last of them.
     """
 
     __slots__ = ("asked", "leases", "since")

@@ -27,7 +27,7 @@ from shim.core.service import Service
 # How long an Envoy that does not answer can hold up what depends on it (seconds).
 ENVOY_TIMEOUT = 1.0
 # dockerd stops a container's proxies one by one: when the first is released, all are.  One that is
-# not told to stop within this time (seconds) was not meant, and is served again.
+# not told to stop within this time (seconds) is served again.
 SIBLING_GRACE = 5.0
 
 
@@ -74,9 +74,9 @@ class Registry:
         return self._leases.get(lease_id)
 
     def add(self, lease: Lease) -> bool:
-        """A shim is there.  Its binding stays pending until ``label``.
+        """Add the lease of a registered shim.  Its binding stays pending until ``label``.
 
-        Says whether its container is new, or news after Docker was asked in vain.
+        Returns whether Docker should be asked about its container: it is new, or was asked about in vain.
         """
         self._leases[lease.id] = lease
         rivals = self._by_address.setdefault(lease.binding.address, [])
@@ -100,7 +100,7 @@ class Registry:
         return self._clusters.backend_of(cluster)
 
     def unlabelled(self) -> Iterator[Unlabelled]:
-        """The one that has been waiting longest comes first."""
+        """The containers without labels, the one that has waited longest first."""
         return iter(self._unlabelled.values())
 
     def _no_longer_unlabelled(self, lease: Lease) -> None:
@@ -111,7 +111,7 @@ class Registry:
                 del self._unlabelled[lease.binding.backend.ip]
 
     def label(self, lease: Lease, service: Service, serving: Serving, now: float) -> None:
-        """The labels are known (or known to have changed): publish."""
+        """Publish a lease under its labels, which are known now or have changed."""
         if lease.labelled == (service, serving):
             return
         lease.service, lease.serving = service, serving
@@ -120,20 +120,20 @@ class Registry:
             self._refresh(lease.binding.address, now, relabelled=lease)
 
     def release(self, lease: Lease, now: float) -> None:
-        """The shim is about to end: withdraw its listener, and those of the same container."""
-        known = lease.stage is Stage.RELEASING
+        """Withdraw the listener of a shim that asks to end, and those of its container's other ports."""
+        already = lease.stage is Stage.RELEASING
         self.release_alone(lease, now)
-        if not known:
+        if not already:
             for sibling in self.of_container(lease.binding.backend.ip):
                 self._withdraw(sibling, now)
 
     def release_alone(self, lease: Lease, now: float) -> None:
-        """As ``release``, where nothing follows for others of the container."""
+        """Withdraw the listener of this shim only."""
         lease.released = True
         self._withdraw(lease, now)
 
     def end(self, lease: Lease, now: float) -> None:
-        """The shim is gone."""
+        """Remove the lease of a shim whose process ended."""
         if self._leases.pop(lease.id, None) is None:
             return
         self._no_longer_unlabelled(lease)
@@ -155,7 +155,7 @@ class Registry:
         return self.sessions.processed()[1] >= lease.listener_sequence
 
     def held(self, address: Address) -> bool:
-        """Whether a shim that is to stay has an address that cannot be listened on beside this one."""
+        """Whether a shim that is to stay holds an address that cannot be listened on beside this one."""
         return any(
             overlap(address, other) and any(not (lease.orphan or lease.released) for lease in rivals)
             for other, rivals in self._by_address.items()
@@ -192,7 +192,7 @@ class Registry:
         self._scanned, self._due = True, self._first_deadline()
 
     def list_staged(self, now: float) -> None:
-        """After a recovery: an Envoy that has these listeners already must not see them missing."""
+        """List every staged lease now, as after a restart: an Envoy must keep the listeners that it has."""
         for lease in list(self._staged.values()):
             self._list(lease, now)
 
@@ -212,7 +212,7 @@ class Registry:
     # -- one address ---------------------------------------------------------------------------
 
     def _refresh(self, address: Address, now: float, relabelled: Lease | None = None) -> None:
-        """Make what is published for ``address`` follow from its leases."""
+        """Publish for ``address`` what follows from its leases."""
         rivals = [
             lease
             for lease in self._by_address.get(address, ())
@@ -245,7 +245,7 @@ class Registry:
         self._give_up_unneeded(address, now)
 
     def _supersede(self, lease: Lease, now: float) -> None:
-        """A newer lease takes the address over; its listener will replace ours."""
+        """A newer lease takes the address over; its listener will replace that of this lease."""
         self._staged.pop(lease.id, None)
         self._retire_cluster(lease)
         lease.enter(Stage.PENDING, now)
@@ -255,7 +255,7 @@ class Registry:
             return
         self._staged.pop(lease.id, None)
         address = lease.binding.address
-        # Ours, or left behind by one that was about to be replaced by us.
+        # This lease's listener, or that of the older lease that it was to replace.
         heirs = [r for r in self._by_address[address] if r is not lease and r.stage in _ON_THE_WAY]
         if not heirs and self.listeners.remove(str(address)):
             self._withdrawn[address] = (self.listeners.sequence, now)
@@ -268,13 +268,13 @@ class Registry:
         self._scanned = False
 
     def _retire_cluster(self, lease: Lease) -> None:
-        """The lease needs its cluster no more; a listener that is still out may, until it is replaced."""
+        """Note that the lease needs its cluster no more; a listener still out may, until it is replaced."""
         if lease.cluster:
             self._unneeded.setdefault(lease.binding.address, []).append((lease.cluster, lease))
             lease.cluster = ""
 
     def _give_up_unneeded(self, address: Address, now: float) -> None:
-        """The listener of ``address`` was replaced or taken out: what it led to may go after it."""
+        """Give up the clusters that only the former listener of ``address`` led to."""
         for name, lease in self._unneeded.pop(address, ()):
             if lease.cluster == name or name not in self._clusters:
                 continue

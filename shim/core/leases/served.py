@@ -11,7 +11,7 @@ from shim.core.leases.registry import Registry
 
 
 class ServedAddresses:
-    """``addresses`` as of the last ``update``; one costs nothing while nothing has changed."""
+    """``addresses`` as of the last ``update``, which costs nothing while nothing has changed."""
 
     def __init__(self, registry: Registry, sessions: Sessions) -> None:
         self.addresses: frozenset[Address] = frozenset()
@@ -21,7 +21,7 @@ class ServedAddresses:
         self._seen: object = None
 
     def inherit(self, addresses: frozenset[Address]) -> None:
-        """What an earlier registrar had served stays so for as long as its listeners do."""
+        """Take over what an earlier registrar had served: each address stays as long as its listener."""
         self.addresses |= addresses
         self._seen = None
 

@@ -1,11 +1,11 @@
 """How long to wait before the same trouble is dealt with again."""
 
-FIRST, MOST = 0.1, 30.0
-FORGET = 60.0  # trouble that comes after so long a quiet is new
+FIRST, MOST = 0.1, 30.0  # seconds
+FORGET = 60.0  # seconds without trouble, after which it begins anew
 
 
 class Backoff:
-    """At once, then 0.1 s and doubling: whoever fights with us for the table is not outpaced."""
+    """No wait, then 0.1 s and doubling: a program that changes the table again and again costs little."""
 
     def __init__(self) -> None:
         self._last = float("-inf")

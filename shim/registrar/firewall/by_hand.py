@@ -13,8 +13,8 @@ async def show(programs: Programs, keeping: Keeping = USUAL) -> str:
     Raises ProgramError.
     """
     tables = await programs.nft("list", "tables")
-    ours = f"table {FAMILY} {TABLE}" in tables.splitlines()
-    text = await programs.nft("list", "table", FAMILY, TABLE) if ours else ""
+    there = f"table {FAMILY} {TABLE}" in tables.splitlines()
+    text = await programs.nft("list", "table", FAMILY, TABLE) if there else ""
     for family in FAMILIES:
         try:
             rules = await programs.ip(
@@ -29,7 +29,7 @@ async def show(programs: Programs, keeping: Keeping = USUAL) -> str:
 async def clear(programs: Programs, keeping: Keeping = USUAL) -> None:
     """Take the table, the routing rules and the routes away.  Raises ProgramError.
 
-    A registrar that runs would put the table back.
+    A registrar that runs puts the table back.
     """
     await programs.nft("-f", "-", script=CLEAR)
     await WayBack(programs, keeping).remove()

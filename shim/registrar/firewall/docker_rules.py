@@ -2,22 +2,31 @@
 
 from pathlib import Path
 
+from shim.core.firewall.names import Family
 from shim.registrar.firewall.programs import ProgramError, Programs
 
-CHAIN = ("list", "chain", "ip", "nat", "DOCKER")
-# Names the tables of iptables' older backend that are in use (netfilter's ip_tables).
-LEGACY_TABLES = Path("/proc/net/ip_tables_names")
+# Of its iptables backend, and of the nftables backend that Engine 29 has.
+PLACES = (("chain", "nat", "DOCKER"), ("table", "docker-bridges"))
+# Name the tables of iptables' older backend that are in use (netfilter's ip_tables and ip6_tables).
+LEGACY_TABLES = Path("/proc/net")
 
 
-async def docker_rules(programs: Programs | None = None, legacy: Path = LEGACY_TABLES) -> bool | None:
-    """True or False; None where nobody can tell: no `nft` program, or no right to ask."""
+async def docker_rules(
+    family: Family, programs: Programs | None = None, legacy: Path = LEGACY_TABLES
+) -> bool | None:
+    """Whether it has; None: that cannot be found out, without `nft` or without the right to ask."""
     try:
-        if "nat" in legacy.read_text().split():
+        if "nat" in (legacy / f"{family.ip}_tables_names").read_text().split():
             return True
     except OSError:
         pass
-    try:
-        await (programs or Programs()).nft(*CHAIN)
-    except ProgramError as error:
-        return False if "No such file or directory" in str(error) else None
-    return True
+    programs = programs or Programs()
+    for kind, *names in PLACES:
+        try:
+            await programs.nft("list", kind, family.ip, *names)
+        except ProgramError as error:
+            if "No such file or directory" not in str(error):
+                return None
+        else:
+            return True
+    return False

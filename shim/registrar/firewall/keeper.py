@@ -1,4 +1,4 @@
-"""The task that keeps the kernel's table as the registrar wants it, whoever else changes it."""
+"""The task that keeps the kernel's table as the registrar wants it, whatever other programs change."""
 
 import logging
 import time
@@ -18,12 +18,12 @@ from shim.registrar.firewall.programs import ProgramError, Programs
 
 log = logging.getLogger("envoy-docker-shim")
 
-PROBE_AGAIN = 60.0  # a host that lacked `nft` may get it
-GATHER = 0.01  # a flush is many notices, a reload many transactions
+PROBE_AGAIN = 60.0  # seconds; a host that lacked `nft` may get it
+GATHER = 0.01  # seconds; a flush is many notices, a reload many transactions
 
 
 class Status(NamedTuple):
-    """How things stand, for `status` and the log."""
+    """The state of the table, for `status` and the log."""
 
     active: bool
     reason: str  # why it is not active
@@ -32,15 +32,15 @@ class Status(NamedTuple):
     whole: bool  # the kernel's table is the one wanted
     error: str  # what went wrong last, empty once it is right again
     keep_error: str  # why client addresses are not kept although that is wanted
-    restored: int  # how often others took something away
+    restored: int  # how often other programs took something away
     restored_at: float  # the last time, seconds since the epoch; 0: never
 
 
 class Firewall:
-    """Tell it with want() what should be; run() makes it so, one transaction at a time, the newest first.
+    """The table: want() says what it should be, run() makes it so, a transaction at a time, newest first.
 
-    Before the first want() the kernel's table is left as a registrar before this one left it, and so it is
-    when run() ends.  ``keeping`` is what another registrar may have left.  ``on_settled`` is called with each
+    Before the first want() the kernel's table stays as an earlier registrar left it, and when run() ends it
+    stays too.  ``keeping`` is what an earlier registrar may have left.  ``on_settled`` is called with each
     generation that settled, of several at once with the last; within want() where there is no firewall.
     """
 
@@ -77,23 +77,26 @@ class Firewall:
         return self._wanted
 
     def clear(self) -> int:
-        """There should be none; the next want() makes one again."""
+        """From now on there should be no table; the next want() makes one again."""
         return self.want(None)
 
     async def settled(self, generation: int, timeout: float) -> bool:
-        """Wait until it has settled; whether it, or a later one, is what the kernel has."""
+        """Wait until this generation has settled, at most ``timeout`` seconds.
+
+        Returns whether it, or a later one, is what the kernel has.
+        """
         with trio.move_on_after(timeout):
             while self._settled < generation:
                 await self._settling.wait()
         return self._applied >= generation
 
     async def present(self) -> frozenset[Served]:
-        """The addresses in the kernel's table now: what the registrar before this one left."""
+        """The addresses in the kernel's table now: what an earlier registrar left."""
         return await self._kernel.present()
 
     @property
     def status(self) -> Status:
-        """How things stand now."""
+        """The state of the table now."""
         whole = self._kernel.known and self._applied == self._wanted and not self._disturbed
         return Status(
             self._active,
@@ -108,7 +111,7 @@ class Firewall:
         )
 
     async def run(self) -> None:
-        """Until cancelled.  Raises nothing: a firewall that cannot be had is no reason not to serve."""
+        """Keep the table until cancelled.  Raises nothing: ports are served without a firewall too."""
         await self._until_possible()
         async with trio.open_nursery() as nursery:
             self._watch(nursery, watch.NETLINK_NETFILTER, watch.NFTABLES_GROUP, self._heard)
@@ -159,14 +162,14 @@ class Firewall:
 
     @property
     def _disturbed(self) -> bool:
-        """Whether someone else changed the table we had made."""
+        """Whether another program changed the table that the registrar had made."""
         return self._wanted > 0 and self._is_others(self._touched)
 
     def _is_others(self, port_ids: set[int]) -> bool:
         return bool(port_ids.difference(self._programs.pids))
 
     async def _make_it_so(self) -> None:
-        """One round: what is wanted now is applied, or known to be there."""
+        """One round: apply what is wanted now, or find it there."""
         self._changed = trio.Event()
         if self._wanted == 0:
             self._touched.clear()
@@ -200,7 +203,7 @@ class Firewall:
         self._settle(generation)
 
     async def _is_lost(self) -> bool:
-        """Whether others took away what was applied."""
+        """Whether another program took away what was applied."""
         if self._missed:
             self._missed = False
             self._kernel.doubt_routing()
@@ -215,7 +218,7 @@ class Firewall:
             self._on_settled(generation)
 
     async def _wait(self, seconds: float) -> None:
-        """So long, but not longer than until something new is wanted."""
+        """Wait so long, but not longer than until another table is wanted."""
         wanted = self._wanted
         with trio.move_on_after(seconds):
             while self._wanted == wanted:

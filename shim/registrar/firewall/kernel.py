@@ -1,4 +1,4 @@
-"""The kernel's table as we know it, and the way from there to another."""
+"""The kernel's table as last applied, and the way from there to another."""
 
 import logging
 
@@ -16,7 +16,7 @@ LIST = ("-j", "list", "table", FAMILY, TABLE)
 
 
 class Kernel:
-    """What was applied last, and whether it can still be relied on."""
+    """The table that was applied last, and whether the kernel still has it."""
 
     def __init__(self, programs: Programs, keeping: Keeping) -> None:
         self._programs = programs
@@ -48,12 +48,12 @@ class Kernel:
             await self._way_back.remove()
 
     def forget(self) -> None:
-        """Someone else changed it: the next apply() replaces it."""
+        """Another program changed the table: the next apply() replaces it."""
         self.known = False
         self._way_back.doubt()
 
     def doubt_routing(self) -> None:
-        """Someone else changed routing rules: the next apply() looks at them."""
+        """Another program changed routing rules: the next apply() checks them."""
         self._way_back.doubt()
 
     async def agrees(self) -> bool:
@@ -69,7 +69,7 @@ class Kernel:
         return listing.agrees(found, self.table, script.whole(self.table))
 
     async def present(self) -> frozenset[Served]:
-        """The addresses in the table there is, whoever made it."""
+        """The addresses in the kernel's table now; none where it cannot be read."""
         try:
             return listing.parse(await self._programs.nft(*LIST)).served
         except (ProgramError, listing.ListingError):

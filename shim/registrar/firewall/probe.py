@@ -10,9 +10,9 @@ HINTS = {
 
 
 async def why_not(programs: Programs, *, keep: bool = False) -> str:
-    """Has the kernel judge a table with all we use, and apply nothing.
+    """Why this host cannot have the table, in a line; empty: it can.  Nothing is applied.
 
-    ``keep``: with what ClientAddress=keep uses on top.
+    ``keep``: with the rules for ClientAddress=keep, too.
     """
     if not programs.has("nft"):
         return "no nft program (Debian's package: nftables)"
@@ -26,5 +26,5 @@ async def why_not(programs: Programs, *, keep: bool = False) -> str:
 
 
 def _too_old(error: str) -> str:
-    """The kernel or nft does not know a word of ours, or something we have not met."""
+    """The line for any other error: mostly, the kernel or nft does not know a word of the script."""
     return f"this kernel or nft cannot have it ({error.removeprefix('nft: ')})"

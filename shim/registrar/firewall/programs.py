@@ -14,8 +14,8 @@ import trio
 
 # systemd gives a unit both; `su` without `-` leaves the second out.
 SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
-TIMEOUT = 15.0  # 10,000 ports take 0.1 s on an idle machine, 0.3 s on a very busy one
-REMEMBERED = 64  # processes whose changes may still be announced to us
+TIMEOUT = 15.0  # seconds; 10,000 ports take 0.1 s on an idle machine, 0.3 s on a very busy one
+REMEMBERED = 64  # processes whose changes the kernel may still announce
 
 
 class ProgramError(Exception):
@@ -23,7 +23,7 @@ class ProgramError(Exception):
 
 
 class Programs:
-    """Runs the two, one at a time or not; knows which processes were its own."""
+    """Runs the two programs, also at the same time; ``pids`` are the processes that it started."""
 
     def __init__(self, path: str = SEARCHED) -> None:
         self._path = path
@@ -42,7 +42,10 @@ class Programs:
         return await self.run(["ip", *args], "", timeout)
 
     async def run(self, argv: Sequence[str], stdin: str, timeout: float) -> str:
-        """What a program prints, with ``script`` on its standard input.  Raises ProgramError."""
+        """What a program prints, with ``stdin`` on its standard input, within ``timeout`` seconds.
+
+        Raises ProgramError.
+        """
         found = shutil.which(argv[0], path=self._path)
         if found is None:
             raise ProgramError(f"no {argv[0]} program")
@@ -66,13 +69,13 @@ class Programs:
         return done.stdout.decode(errors="replace")
 
     def started(self, process: trio.Process | None = None) -> None:
-        """trio's word that one runs."""
+        """Called by trio when the program runs."""
         if process is not None:
             self.pids.append(process.pid)
 
 
 def _reason(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What went wrong: of nft's many lines the one that says it, without where in our script that was."""
+    """What went wrong: of nft's many lines the one with the error, without its place in the script."""
     lines = done.stderr.decode(errors="replace").splitlines()
     for line in lines:
         if (found := re.search(r"Error: (.*)", line)) is not None:

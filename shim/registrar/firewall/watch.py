@@ -1,4 +1,4 @@
-"""Tells when the kernel's firewall or its routing rules were changed, by whomever."""
+"""Tells when the kernel's firewall or its routing rules were changed, by any program."""
 
 import logging
 import socket
@@ -12,10 +12,11 @@ NETLINK_NETFILTER = 12
 NFTABLES_GROUP = 1 << 7 - 1  # NFNLGRP_NFTABLES
 RULE_GROUPS = 1 << 8 - 1 | 1 << 19 - 1  # RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
 SO_RCVBUFFORCE = 33
-# A notice for each element of a set: 10,000 added at once are some megabytes.  Nothing is taken up before.
+# Bytes.  There is a notice for each element of a set: 10,000 added at once are some megabytes.  The kernel
+# takes no memory before notices come.
 BUFFER = 32 << 20
-MOST = 1 << 16  # of one datagram; the kernel makes them smaller
-AT_ONCE = 256  # before others have their turn
+MOST = 1 << 16  # bytes of one datagram; the kernel makes them smaller
+AT_ONCE = 256  # datagrams before other tasks run
 
 
 def listen(protocol: int, groups: int) -> socket.socket:
@@ -34,7 +35,7 @@ def listen(protocol: int, groups: int) -> socket.socket:
 
 
 async def follow(sock: socket.socket, heard: Callable[[bytes], None], missed: Callable[[], None]) -> None:
-    """Hand every notice on, for ever; ``missed`` is called where the kernel had to drop some."""
+    """Call ``heard`` with every notice, and ``missed`` where the kernel dropped some.  Does not return."""
     with sock:
         while True:
             await trio.lowlevel.wait_readable(sock)
@@ -43,7 +44,7 @@ async def follow(sock: socket.socket, heard: Callable[[bytes], None], missed: Ca
                     heard(sock.recv(MOST, socket.MSG_DONTWAIT))
                 except BlockingIOError:
                     break
-                except OSError as error:  # ENOBUFS: they came faster than we read
+                except OSError as error:  # ENOBUFS: they came faster than they were read
                     log.debug("netlink: %s", error)
                     missed()
                     break

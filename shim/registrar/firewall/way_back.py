@@ -11,22 +11,22 @@ Way = tuple[Family, Keeping]
 
 
 class WayBack:
-    """Set before the first connection needs it, taken away after the last."""
+    """The rules and routes: set before the first connection needs them, taken away after the last."""
 
     def __init__(self, programs: Programs, keeping: Keeping) -> None:
         self._programs = programs
-        # What may be there; at first what a registrar before this one may have left.
+        # What may be there; at first what an earlier registrar may have left.
         self._set: set[Way] = {(family, keeping) for family in FAMILIES}
         self._sure: set[Way] = set()
 
     def doubt(self) -> None:
-        """Someone else changed routing rules: look again."""
+        """Another program changed routing rules: check them at the next ``ensure``."""
         self._sure.clear()
 
     async def ensure(self, families: Iterable[Family], keeping: Keeping) -> None:
         """Make what is missing.  Raises ProgramError, Conflict, ValueError."""
         ways = {(family, keeping) for family in families} - self._sure
-        # All are looked at before one is made: a conflict leaves nothing behind.
+        # All are checked before the first is made: a conflict leaves nothing behind.
         missing = [routes.missing(*way, *await self._look(way)) for way in ways]
         self._set |= ways
         for command in (command for commands in missing for command in commands):
@@ -34,7 +34,7 @@ class WayBack:
         self._sure |= ways
 
     async def remove(self) -> None:
-        """Take away what is ours and nothing else."""
+        """Take away this program's rules and routes, and nothing else."""
         left, self._set = self._set, set()
         self._sure.clear()
         for way in left:

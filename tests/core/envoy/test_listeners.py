@@ -65,7 +65,7 @@ def http(options: HttpOptions = HttpOptions(), **changes: Any) -> dict[str, Any]
 def test_a_listener_made_from_placeholders_becomes_any_other_by_replacing_bytes(
     options: HttpOptions, mode: str
 ) -> None:
-    real = Service('we"b', "dev", "web-1", "a/b:c@sha256:0", "0123")
+    real = Service(*(f'we"b@sha256:{field}' for field in Service._fields))
     wanted = make_listener(mode, "tcp/[::]:80", "::", 80, "we_b-80", "we_b-80", real, options)
     text = json.dumps(made(mode, options))
     texts = {"@NAME@": "tcp/[::]:80", "@IP@": "::", "@STAT@": "we_b-80", "@CLUSTER@": "we_b-80"}
