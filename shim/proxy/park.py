@@ -81,7 +81,7 @@ trap 'orphaned "$@"' TERM
 # end at once.  The registrar removes the file.
 #
 # The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
-# On SIGTERM while the registrar is away the shell stays: the registrar sees by its parent that it is orphaned.
+# On SIGTERM while the registrar is away the shell stays: its parent will show the registrar an orphan.
 _ENDING = r"""
 expected() {
   [ -L "$at%(owner_suffix)s" ] && [ -w "${at%%/*}" ] && [ ! -e "$at%(away_suffix)s" ]
