@@ -81,6 +81,7 @@ trap 'orphaned "$@"' TERM
 # end at once.  The registrar removes the file.
 #
 # The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
+# The braces are there because shells keep copies of what a function's redirections close, to undo them.
 # On SIGTERM while the registrar is away the shell stays: its parent will show the registrar an orphan.
 _ENDING = r"""
 expected() {
@@ -97,7 +98,7 @@ tell() {
   echo %(RELEASE)s >&%(lease)d
 }
 hear() {
-  timer "$1" "$1" %(lease)d>&- %(port)d>&- &
+  { timer "$1" "$1"; } %(lease)d>&- %(port)d>&- &
   command=
   until [ "$command" = %(EXIT)s ] || [ "$command" = "%(OVER)s $1" ]; do
     read -r command <&%(wake)d || break
@@ -127,7 +128,7 @@ orphaned() {
   again=1
   if ! echo %(ORPHAN)s >&%(lease)d && ! echo %(ORPHAN)s >&%(lease)d; then
     expected || exit 0
-    timer %(return)d %(ORPHAN)s %(lease)d>&- %(port)d>&- &
+    { timer %(return)d %(ORPHAN)s; } %(lease)d>&- %(port)d>&- &
   fi
   trap "$term" TERM
 } 2>/dev/null

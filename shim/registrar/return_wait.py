@@ -22,7 +22,7 @@ class ReturnWait:
         self.renew()
 
     def renew(self) -> None:
-        """Remove it again, after a shim's end: that shim may have given up just when the registrar started."""
+        """Remove it again, after a shim's end: that shim may have given up as the registrar started."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._file)

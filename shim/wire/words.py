@@ -50,8 +50,8 @@ OVER = "over"  # and what for: not from the registrar, but the shim's own timer
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
 RELEASE_WAIT = 2
-# How long it waits for a registrar that is away (seconds): one that is started within 3 s, and needs some time
-# to start.
+# How long it waits for a registrar that is away (seconds): for one that is started again within 3 s, and a
+# second more for its start.
 RETURN_WAIT = 4
 
 # -- registration: what the registrar is told ----------------------------------------------------------------
