@@ -68,21 +68,21 @@ orphaned() {
 trap 'orphaned "$@"' TERM
 """
 
-# What a TCP shim does when it is told to end.  Text until then: parsed, it would take a page more.
-# There are no single quotes in it, because it stands in such itself.
-#
-# Where a registrar has been (it leaves the link to Envoy's user) it is waited for when it does not read: one
-# that restarts must be told of every port that is let go, or Envoy keeps it.  The wait is one for the whole
-# host: who has waited in vain leaves a file, and whoever finds it ends at once.  The registrar removes it.
+# What a TCP shim's shell does when it is told to end.  Text until then: parsed, it would take a page more.
+# It has no single quotes, because it stands between two itself.
 #
 # On SIGINT the port must be off Envoy before this process ends, because dockerd takes its end to
-# mean "free".  A timer bounds the wait for a registrar that is there but does not answer, and for one that
-# is coming back.  A line on the pipe, not a signal, ends the wait.  An empty one is a nudge: perhaps from a
-# registrar that has just come and does not know what the last one was told.
-# `owner` and a user id: the user whose sockets may share the port from now on (shim.registrar.port_owner).
-# The timer may not have come to closing its copies of lease and port by then: hence the second wait.
+# mean "free".  A timer bounds the wait for a registrar that runs but does not answer, and for one that
+# is away.  A line on the pipe, not a signal, ends the wait; after an empty one (a nudge) the shell repeats
+# its word, because a registrar that has just started does not know what the last one was told.
 #
-# Orphaned while the registrar is away: one that comes sees by the parent what has happened.
+# The shell waits for a registrar that is away only where one has been: it leaves the link to Envoy's user.
+# And the wait is one for the whole host: a shell that has waited in vain leaves a file, with which the others
+# end at once.  The registrar removes the file.
+#
+# The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
+# The braces are there because shells keep copies of what a function's redirections close, to undo them.
+# On SIGTERM while the registrar is away the shell stays: its parent will show the registrar an orphan.
 _ENDING = r"""
 expected() {
   [ -L "$at%(owner_suffix)s" ] && [ -w "${at%%/*}" ] && [ ! -e "$at%(away_suffix)s" ]
@@ -98,7 +98,7 @@ tell() {
   echo %(RELEASE)s >&%(lease)d
 }
 hear() {
-  timer "$1" "$1" %(lease)d>&- %(port)d>&- &
+  { timer "$1" "$1"; } %(lease)d>&- %(port)d>&- &
   command=
   until [ "$command" = %(EXIT)s ] || [ "$command" = "%(OVER)s $1" ]; do
     read -r command <&%(wake)d || break
@@ -128,7 +128,7 @@ orphaned() {
   again=1
   if ! echo %(ORPHAN)s >&%(lease)d && ! echo %(ORPHAN)s >&%(lease)d; then
     expected || exit 0
-    timer %(return)d %(ORPHAN)s %(lease)d>&- %(port)d>&- &
+    { timer %(return)d %(ORPHAN)s; } %(lease)d>&- %(port)d>&- &
   fi
   trap "$term" TERM
 } 2>/dev/null

@@ -40,6 +40,7 @@ from shim.wire.words import (
     REPORT_FAILED,
     REPORT_FD,
     REPORT_OK,
+    RETURN_WAIT,
     SOCKET_VARIABLE,
     TAKEN,
     WAKE_FD,
@@ -158,11 +159,11 @@ def _bind_beside_envoy(sock: "_socket.socket", address: "tuple[str, int]", args:
 def _bind_where_something_is(sock: "_socket.socket", address: "tuple[str, int]", args: "list[str]") -> None:
     """Bind beside the remains of earlier connections; wait for an Envoy that is about to close the port.
 
-    A registrar that is away is waited for first, unless another shim has done so in vain.
+    The shim first waits for a registrar that is away, unless another shim has done so in vain.
     Raises OSError: another program has it.
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-    deadline = monotonic() + (0.0 if _is_away() else PORT_TIMEOUT)
+    deadline = monotonic() + (0.0 if _is_away() else RETURN_WAIT)
     while True:
         # HELD: by another container's shim.  TAKEN: by a program other than a connected Envoy, if binding
         # fails.  FREE: Envoy had it, and listens there no more.  Empty: no registrar answers, and the shim
@@ -252,13 +253,13 @@ def _is_away() -> bool:
 
 
 def _note_away() -> None:
-    """A registrar that has been on this host was waited for in vain: the next shims need not."""
+    """Tell the next shims that a registrar which has been on this host was waited for in vain."""
     path = _registrar_path()
     away = path + AWAY_SUFFIX.encode()
     try:
         posix.readlink(path + OWNER_SUFFIX.encode())
         posix.close(posix.open(away, posix.O_WRONLY | posix.O_CREAT | posix.O_CLOEXEC, 0o600))
-        # One that has come in this very moment may have looked for it before it was there.
+        # A registrar that came in this very moment may have looked for the file before it was there.
         _connect(0.0).close()
         posix.unlink(away)
     except OSError:

@@ -116,10 +116,10 @@ class LiveShims:
         return admitted, failed, forbidden
 
     def taken_up(self, lease_id: int) -> None:
-        """A shim was admitted that had registered with another registrar, or with none."""
-        # It may have asked that one to be released, or be waiting for one to ask.
+        """Make a shim that registered with an earlier registrar, or with none, say what it waits for."""
+        # Its RELEASE may have been read by that one, or could not be written.
         self.control_pipes.say(lease_id, NUDGE)
-        self._parked(lease_id)  # perhaps when nobody looked
+        self._parked(lease_id)  # perhaps while no registrar was there
 
     def dismiss(self, lease: Lease) -> None:
         """Have a shim end that has not asked for it: withdraw its listener, then send EXIT."""

@@ -1,7 +1,7 @@
-"""Whether shims wait for a registrar that is away: not while the file is there that one left who did in vain.
+"""Removes the file that keeps shims from waiting for a registrar that is away.
 
-A shim that is told to end while no registrar reads waits for one to come back, RETURN_WAIT long.  Of a
-registrar that is down for good only the first shim is to wait: the file tells the others (shim.proxy.park).
+A shim that is told to end while no registrar runs waits RETURN_WAIT for one to start.  If none does, the shim
+leaves the file, and the next shims end at once (shim.proxy.park).
 """
 
 import contextlib
@@ -11,18 +11,18 @@ from shim.wire.words import AWAY_SUFFIX
 
 
 class ReturnWait:
-    """Nothing, until ``begin`` names the registration socket that the file is beside."""
+    """The file beside the registration socket; ``renew`` does nothing before ``begin``."""
 
     def __init__(self) -> None:
         self._file: str | None = None
 
     def begin(self, socket_path: str) -> None:
-        """A registrar is there: should it go, it is to be waited for."""
+        """Remove the file: from now on shims wait for this registrar, should it go."""
         self._file = socket_path + AWAY_SUFFIX
         self.renew()
 
     def renew(self) -> None:
-        """After the end of a shim, too: it may have given up in the moment in which the registrar came."""
+        """Remove it again, after a shim's end: that shim may have given up as the registrar started."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.unlink(self._file)

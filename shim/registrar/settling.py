@@ -25,7 +25,7 @@ class Settling:
         self._unreadable = True
 
     def shims_found(self) -> None:
-        """Those that run are known: all leases are there, but for what `resync` is to bring."""
+        """Take note that every running shim has a lease, but for those that `resync` is to bring."""
         self._found = True
 
     def docker_told(self) -> None:
@@ -44,6 +44,6 @@ class Settling:
             self._registry.list_staged(now)
 
     def _all_are_released(self) -> bool:
-        """Docker could tell nothing that matters: it stops them all, and answers nobody while it ends."""
+        """Whether Docker has nothing to tell: a dockerd that stops every container answers no question."""
         known = self._found and not self._unreadable
         return known and all(lease.stage is Stage.RELEASING for lease in self._registry)

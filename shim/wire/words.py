@@ -46,12 +46,12 @@ EXIT = "exit"  # end now
 RELAY = "relay"  # a datagram is waiting
 NUDGE = ""  # an empty line: the shell acts on signals it has missed
 OWNER = "owner"  # and a user id, behind a space: whose sockets may share the port from now on
-OVER = "over"  # and for what: not from the registrar, but the shim's own timer
+OVER = "over"  # and what for: not from the registrar, but the shim's own timer
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
 RELEASE_WAIT = 2
-# How long it waits for a registrar to come back, if one has been there and no other waited in vain (seconds):
-# for one that is started again within 3 s, and takes a while to start.
+# How long it waits for a registrar that is away (seconds): for one that is started again within 3 s, and a
+# second more for its start.
 RETURN_WAIT = 4
 
 # -- registration: what the registrar is told ----------------------------------------------------------------
@@ -62,7 +62,7 @@ SOCKET_VARIABLE = "SHIM_SOCKET"  # in the environment: another path
 # A symbolic link beside that socket; its target is Envoy's user id, or no number while the registrar does not
 # know it.
 OWNER_SUFFIX = ".owner"
-# A file beside it: some shim has waited RETURN_WAIT in vain; no other is to, until a registrar removes it.
+# A file beside it: a shim has waited RETURN_WAIT in vain.  No other waits until a registrar removes the file.
 AWAY_SUFFIX = ".away"
 
 REGISTER = "register"  # and the shim's flags, with its pipes

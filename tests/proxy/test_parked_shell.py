@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shim.wire.words import LEASE_FD, PORT_FD
-from tests.harness.parked import SHELLS, TIMEOUT, Parked, children, parked, readable
+from shim.wire.words import PORT_FD
 from tests.harness.wait import eventually
+from tests.proxy.parked import SHELLS, TIMEOUT, Parked, children, holds, parked, readable
 
 AT_ONCE = 1.0  # well below BOUND: whoever ends as fast has not waited for it
 BOUND = 2.0  # how long a registrar's answer is waited for
@@ -88,11 +88,21 @@ def test_its_timer_holds_neither_lease_nor_port_and_is_gone_in_time(shim: Parked
     shim.hear(b"release\n")
     os.write(shim.wake, b"exit\n")
     shim.ends(AT_ONCE)
+    assert shim.rest() == b""
     for pid in children(shim.pid):
-        with contextlib.suppress(OSError):  # gone meanwhile
-            held = set(os.listdir(f"/proc/{pid}/fd"))
-            assert not held & {str(LEASE_FD), str(PORT_FD)}
+        assert not holds(pid, shim)
     eventually(lambda: not children(shim.pid), BOUND + AT_ONCE, f"nothing is left: {children(shim.pid)}")
+
+
+def test_its_timer_holds_neither_while_it_runs(shim: Parked) -> None:
+    """... under whatever number: shells keep copies of what they are to restore."""
+    shim.kill(signal.SIGINT)
+    shim.hear(b"release\n")
+    eventually(lambda: any("sleep" in line for line in children(shim.pid).values()), AT_ONCE, "it waits")
+    for pid in set(children(shim.pid)) - {shim.pid}:
+        eventually(lambda pid=pid: not holds(pid, shim), AT_ONCE, "closed")  # type: ignore[misc]
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
 
 
 # -- dockerd dies --------------------------------------------------------------------------------------

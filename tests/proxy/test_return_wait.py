@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from shim.wire.words import AWAY_SUFFIX, OWNER_SUFFIX, RELEASE_WAIT, RETURN_WAIT
-from tests.harness.parked import SHELLS, Parked, children, parked
 from tests.harness.wait import eventually
+from tests.proxy.parked import SHELLS, Parked, children, holds, parked
 
 AT_ONCE = 1.0  # below RETURN_WAIT and RELEASE_WAIT
 LEEWAY = 1.0
@@ -185,6 +185,8 @@ def test_it_ends_at_once_where_no_registrar_has_been(shell: str, registrar: Path
 def test_an_orphan_stays_for_the_registrar_that_comes_back(shim: Parked, registrar: Path, times: int) -> None:
     shim.kill(*[signal.SIGTERM] * times)
     waits(shim)
+    for pid in set(children(shim.pid)) - {shim.pid}:
+        eventually(lambda pid=pid: not holds(pid, shim), AT_ONCE, "its timer holds nothing")  # type: ignore[misc]
     shim.take_up(b"")
     shim.hear(b"orphan\n")
     shim.say(b"still there?\n")

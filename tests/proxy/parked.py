@@ -19,8 +19,7 @@ from shim.proxy.park import tcp_script
 from shim.wire.words import LEASE_FD, NAME, PORT_FD, WAKE_FD
 from tests.builders import make_flags
 from tests.conftest import cannot
-
-from .wait import eventually
+from tests.harness.wait import eventually
 
 SHELLS = ["dash", "bash", "busybox"]
 NO_REGISTRAR = Path("/nonexistent/registrar.sock")
@@ -47,6 +46,7 @@ class Parked:
             port = shims.enter_context(socket.socket())
             port.bind(("127.0.0.1", 0))
             self.address = port.getsockname()
+            self.precious = {os.readlink(f"/proc/self/fd/{fd}") for fd in (lease, port.fileno())}
             moved = []
             for target, fd in ((LEASE_FD, lease), (WAKE_FD, wake), (PORT_FD, port.fileno())):
                 high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH)
@@ -160,6 +160,20 @@ def children(group: int) -> dict[int, str]:
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[2]) == group and fields[0] != "Z":
                 found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
+    return found
+
+
+def holds(pid: int, shim: Parked) -> set[str]:
+    """What a process has of a shim's lease and port, under any number."""
+    return shim.precious & _open_files(pid)
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):  # gone meanwhile
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(fd))
     return found
 
 
