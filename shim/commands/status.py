@@ -1,6 +1,7 @@
 """``envoy-docker-shim status``: what is published, who serves it, and what is wrong."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
@@ -65,6 +66,7 @@ def problems(report: dict[str, Any]) -> list[str]:
             found.append(f"{name} ({binding['service']}): {binding['problem']}")
     if passed := past_envoy(report):
         found.append(passed)
+    found += not_kept(report)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
     return found
@@ -87,6 +89,16 @@ def past_envoy(report: dict[str, Any]) -> str:
             f"network clients of {ports} addresses are led past Envoy if Docker has firewall rules: {reason}"
         )
     return f"network clients of {ports} addresses are led past Envoy by Docker's own rules: {reason}"
+
+
+def not_kept(report: dict[str, Any]) -> list[str]:
+    """A line for each reason why containers do not see clients' addresses although that is wanted."""
+    wanted = [b for b in report["bindings"] if b["client_address"] and b["state"] == "serving"]
+    reasons = Counter(b["client_address"]["why"] for b in wanted if not b["client_address"]["kept"])
+    return [
+        f"containers do not see the clients' addresses, of {count} addresses that should: {why}"
+        for why, count in reasons.items()
+    ]
 
 
 def table(report: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ import trio
 from shim.core.binding import Address, Binding
 from shim.core.envoy.modes import Serving
 from shim.core.firewall.names import FAMILIES, IPV4, IPV6, Family
-from shim.core.firewall.table import Served, Table, served, served_of
+from shim.core.firewall.table import USUAL, Keeping, Table, served, served_of
+from shim.core.leases.lease import Lease
+from shim.core.leases.second_listeners import SecondListeners
 from shim.core.leases.served import ServedAddresses
 from shim.registrar.events import PendingFlag
 from shim.registrar.firewall.docker_rules import docker_rules
@@ -21,6 +23,7 @@ from shim.registrar.firewall.keeper import Firewall
 
 # How long (seconds) a withdrawal of listeners is held back from Envoys, until the table has changed.
 WITHDRAWAL_TIMEOUT = 0.5
+NOT_YET = "no Envoy listens there yet"
 # An Envoy that was there before this registrar polls again within this (seconds).
 ENVOY_RETURN = 1.0
 
@@ -41,33 +44,43 @@ class Network:
     def __init__(
         self,
         addresses: ServedAddresses,
+        second: SecondListeners,
         clock: Callable[[], float],
         settled: Callable[[], bool],
         fail_open: bool = True,
+        keeping: Keeping = USUAL,
     ) -> None:
         self.firewall: Firewall | None = None
         self.docker_came = PendingFlag()  # set when a dockerd may have written its rules
         # Whether Docker has any; None: not known.
         self._docker_rules: dict[Family, bool | None] = dict.fromkeys(FAMILIES)
         self._addresses = addresses
+        self._second = second
+        self._keeping = keeping
         self._settled = settled
         self.fail_open = fail_open
         self._table = Table()
         self._local_until = clock() + ENVOY_RETURN
-        self._inherited: frozenset[Served] = frozenset()
+        self._inherited = Table()
         self._withdrawal = self._withdrawn = 0  # generations of the firewall
 
-    def use(self, firewall: Firewall, present: frozenset[Served]) -> None:
-        """Keep this firewall, in whose table an earlier registrar left the addresses ``present``."""
+    def use(self, firewall: Firewall, present: Table) -> None:
+        """Keep this firewall, in whose table an earlier registrar left the addresses of ``present``."""
         self.firewall, self._inherited = firewall, present
+        self._second.wanted = True
+        self._second.inherit(present.keep)
 
     def take_over(self, leases: "list[Address]") -> None:
         """Take over the addresses of running shims that the table has: they stay served."""
-        self._addresses.inherit(frozenset(a for a in leases if served(a) in self._inherited))
+        found = [(address, served(address)) for address in leases]
+        self._addresses.inherit(
+            frozenset(address for address, element in found if element in self._inherited.served),
+            {address: self._inherited.keep[e] for address, e in found if e and e in self._inherited.keep},
+        )
 
     def due(self) -> float:
         """When an Envoy that was there before this registrar should have polled (seconds); infinity: none."""
-        return self._local_until if self._inherited else float("inf")
+        return self._local_until if self._inherited.served else float("inf")
 
     def advance(self, now: float) -> None:
         """Ask for another table, if the addresses have changed; ``now``: seconds."""
@@ -75,12 +88,15 @@ class Network:
             return
         self._addresses.update()
         if now >= self._local_until:
-            self._inherited = frozenset()
-        local = self._addresses.envoy_is_there or bool(self._inherited)
-        table = Table(served_of(self._addresses.addresses), local=local, fail_open=self.fail_open)
+            self._inherited = Table()
+        local = self._addresses.envoy_is_there or bool(self._inherited.served)
+        addresses = self._addresses.addresses
+        kept = {element: port for a, port in self._addresses.kept.items() if (element := served(a))}
+        table = Table(served_of(addresses), kept, local, self.fail_open, self._keeping)
         if table == self._table and self.firewall.status.wanted:
             return
-        gone = not self._table.served <= table.served
+        old = self._table
+        gone = not (old.served <= table.served and old.kept().items() <= table.kept().items())
         self._table = table
         generation = self.firewall.want(table)
         if gone:
@@ -127,8 +143,19 @@ class Network:
         if not status.active:
             return Way("docker", status.reason)
         if found not in self._table.served:
-            return Way("docker", "no Envoy listens there yet")
+            return Way("docker", NOT_YET)
         return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
+
+    def why_not_kept(self, lease: Lease) -> str | None:
+        """Why its container does not see network clients' addresses; empty: it does; None: as is wanted."""
+        why = self._second.why_not(lease)
+        if why or why is None or self.firewall is None:
+            return why
+        status = self.firewall.status
+        if not status.active or status.keep_error:
+            return status.reason or status.keep_error
+        found = served(lease.binding.address)
+        return "" if status.whole and found in self._table.kept() else NOT_YET
 
     def _is_dockers(self, binding: Binding) -> bool:
         """Whether rules of Docker's may lead to the container: none maps IPv6 to IPv4."""

@@ -1,0 +1,102 @@
+"""Which published addresses have a second listener, and on which port: for containers that see their clients.
+
+The listener of a published port serves everybody.  The second one is for clients on the network only: the
+firewall hands them to it (shim.core.firewall), and it calls the container from the client's own address.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from zlib import crc32
+
+from shim.core.binding import Address, Binding, listener_ip, second_name
+from shim.core.discovery.versions import Resource, VersionedSet
+from shim.core.envoy.modes import Serving
+from shim.core.firewall.table import Served, served
+from shim.core.leases.lease import Lease, Stage
+from shim.core.service import Service
+
+PORTS = range(28200, 30000)  # below those that the kernel gives to clients, and of no well-known program
+# (binding, cluster, service, serving, the second listener's port or 0: its first listener)
+ListenerMaker = Callable[[Binding, str, Service, Serving, int], Resource]
+
+OTHER_FAMILY = "its clients are of another IP version"
+NO_PORT = "no port of keep_ports is free"
+
+
+class SecondListeners:
+    """``is_free(ip, port)`` says whether nobody listens there.
+
+    The port of an address is the same after a restart of the registrar, so that Envoy keeps its listener: it
+    is the one that the firewall's table has, or follows from the address.
+    """
+
+    def __init__(
+        self, ports: Sequence[int] = PORTS, is_free: Callable[[str, int], bool] = lambda ip, port: True
+    ) -> None:
+        self.wanted = False  # there is a firewall to lead clients there
+        self.refused = ""  # why an Envoy will have none
+        self._ports = ports
+        self._is_free = is_free
+        self._inherited: Mapping[Served, int] = {}
+        self._given: dict[Address, int] = {}
+        self._avoided: set[int] = set()
+
+    def inherit(self, kept: Mapping[Served, int]) -> None:
+        """Take over the ports that an earlier registrar gave."""
+        self._inherited = {address: port for address, port in kept.items() if port in self._ports}
+
+    def why_not(self, lease: Lease) -> str | None:
+        """Why the container of this lease does not see its clients' addresses; None: nobody wants that."""
+        serving, (address, backend) = lease.serving, lease.binding
+        if serving is None or not (serving.keeps_client and serving.mode.takes_network):
+            return None
+        if served(address) is None:
+            return None  # it has no clients on the network
+        if (":" in address.ip) != (":" in backend.ip):
+            return OTHER_FAMILY
+        if not self.wanted:
+            return "firewall: off"
+        return self.refused or (NO_PORT if lease.stage is Stage.LISTED and not lease.second_port else "")
+
+    def put(self, lease: Lease, listeners: VersionedSet, make: ListenerMaker) -> None:
+        """Put in, or take out, the second listener of a listed lease, as is wanted and possible now."""
+        assert lease.service is not None and lease.serving is not None
+        address = lease.binding.address
+        lease.second_port = self._give(lease)
+        if lease.second_port:
+            made = make(lease.binding, lease.cluster, lease.service, lease.serving, lease.second_port)
+            self._given[address] = lease.second_port
+            listeners.put(second_name(address), made)
+            lease.second_sequence = listeners.sequence
+        else:
+            self.remove(address, listeners)
+
+    def remove(self, address: Address, listeners: VersionedSet) -> None:
+        """Take out the second listener of an address, if it has one."""
+        self._given.pop(address, None)
+        listeners.remove(second_name(address))
+
+    def _give(self, lease: Lease) -> int:
+        """The port for this lease's second listener; 0: it is to have none."""
+        address = lease.binding.address
+        if self.why_not(lease) not in ("", NO_PORT):
+            return 0
+        return self._given.get(address) or self._find(address)
+
+    def avoid(self, lease: Lease) -> None:
+        """Another program has the port of this lease's second listener."""
+        self._avoided.add(lease.second_port)
+        self._given.pop(lease.binding.address, None)
+
+    def _find(self, address: Address) -> int:
+        taken = self._avoided.union(self._given.values())
+        found = served(address)
+        inherited = self._inherited.get(found, 0) if found else 0
+        if inherited and inherited not in taken:
+            return inherited
+        reserved = set(self._inherited.values())
+        start = crc32(str(address).encode())
+        for n in range(len(self._ports)):
+            port = self._ports[(start + n) % len(self._ports)]
+            if port not in taken and port not in reserved and self._is_free(listener_ip(address), port):
+                return port
+        return 0
