@@ -9,7 +9,8 @@ from shim.core.envoy.modes import Mode
 from shim.core.service import Service
 
 LISTENER_TYPE = "type.googleapis.com/envoy.config.listener.v3.Listener"
-ORIGINAL_SRC = "filters.listener.original_src.v3.OriginalSrc"
+# The published address is known for a connection's own, and the client's is the container's peer.
+ORIGINAL = (("original_dst", "OriginalDst"), ("original_src", "OriginalSrc"))
 
 
 def listener(
@@ -54,7 +55,8 @@ def second_listener(first: Json, published_port: int) -> Json:
         **first,
         "transparent": True,
         "listener_filters": [
-            {"name": "original_src", "typed_config": {"@type": f"{EXTENSIONS}{ORIGINAL_SRC}"}}
+            {"name": kind, "typed_config": {"@type": f"{EXTENSIONS}filters.listener.{kind}.v3.{message}"}}
+            for kind, message in ORIGINAL
         ],
         "filter_chains": [{"filter_chain_match": {"destination_port": published_port}, **chain}],
     }
