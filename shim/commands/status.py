@@ -5,6 +5,7 @@ from collections import Counter
 from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
+from shim.core.leases.second_listeners import NOT_YET, OTHER_FAMILY
 from shim.host.procfs import find_shims
 from shim.wire.flags import format_address
 
@@ -92,12 +93,13 @@ def past_envoy(report: dict[str, Any]) -> str:
 
 
 def not_kept(report: dict[str, Any]) -> list[str]:
-    """A line for each reason why containers do not see clients' addresses although that is wanted."""
-    wanted = [b for b in report["bindings"] if b["client_address"] and b["state"] == "serving"]
-    reasons = Counter(b["client_address"]["why"] for b in wanted if not b["client_address"]["kept"])
+    """A line for each reason why containers do not see clients' addresses although they could."""
+    wanted = [b["client_address"] for b in report["bindings"] if b["client_address"]]
+    reasons = Counter(found["why"] for found in wanted if not found["kept"])
     return [
-        f"containers do not see the clients' addresses, of {count} addresses that should: {why}"
+        f"the containers of {count} addresses do not see their clients' addresses: {why}"
         for why, count in reasons.items()
+        if why not in (OTHER_FAMILY, NOT_YET)
     ]
 
 

@@ -15,7 +15,7 @@ from shim.core.envoy.modes import Serving
 from shim.core.firewall.names import FAMILIES, IPV4, IPV6, Family
 from shim.core.firewall.table import USUAL, Keeping, Table, served, served_of
 from shim.core.leases.lease import Lease
-from shim.core.leases.second_listeners import SecondListeners
+from shim.core.leases.second_listeners import NOT_YET, SecondListeners
 from shim.core.leases.served import ServedAddresses
 from shim.registrar.events import PendingFlag
 from shim.registrar.firewall.docker_rules import docker_rules
@@ -23,7 +23,6 @@ from shim.registrar.firewall.keeper import Firewall
 
 # How long (seconds) a withdrawal of listeners is held back from Envoys, until the table has changed.
 WITHDRAWAL_TIMEOUT = 0.5
-NOT_YET = "no Envoy listens there yet"
 # An Envoy that was there before this registrar polls again within this (seconds).
 ENVOY_RETURN = 1.0
 

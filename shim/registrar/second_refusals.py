@@ -6,6 +6,8 @@ from shim.core.leases.registry import Registry
 
 # In Envoy's reason where another program has the port.
 IN_USE = "Address already in use"
+# Where it may not have a socket with the addresses of others: IP_TRANSPARENT.
+NOT_ALLOWED, CAPABILITY = "socket options", "CAP_NET_RAW"
 
 
 class SecondRefusals:
@@ -39,4 +41,5 @@ class SecondRefusals:
                 self._registry.second.avoid(lease)
                 self._registry.list_second_listeners()
             elif why:
-                self._refusing[envoy] = f"Envoy {envoy.node} refuses: {why}"
+                lacks = f"Envoy {envoy.node} has no {CAPABILITY}"
+                self._refusing[envoy] = lacks if NOT_ALLOWED in why else f"Envoy {envoy.node} refuses: {why}"

@@ -18,7 +18,8 @@ PORTS = range(28200, 30000)  # below those that the kernel gives to clients, and
 # (binding, cluster, service, serving, the second listener's port or 0: its first listener)
 ListenerMaker = Callable[[Binding, str, Service, Serving, int], Resource]
 
-OTHER_FAMILY = "its clients are of another IP version"
+OTHER_FAMILY = "the container is of another IP version"
+NOT_YET = "no Envoy listens there yet"
 NO_PORT = "no port of keep_ports is free"
 
 
