@@ -50,7 +50,7 @@ def problems(report: dict[str, Any]) -> list[str]:
         found.append(f"Docker is not reachable: {report['docker'].get('error') or 'not tried yet'}")
     envoys = [envoy for envoy in report["envoys"] if envoy["trusted"]]
     if not envoys:
-        found.append("no Envoy is connected: published TCP ports are not served")
+        found.append(f"no Envoy is connected: {without_envoy(report)}")
         for envoy in report["envoys"]:
             found.append(
                 f"user {envoy['user']} asks as Envoy {envoy['node']}, and does not count: if it is yours,"
@@ -71,6 +71,14 @@ def problems(report: dict[str, Any]) -> list[str]:
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
     return found
+
+
+def without_envoy(report: dict[str, Any]) -> str:
+    """What becomes of clients while no Envoy is there."""
+    firewall = report["firewall"]
+    if not firewall["docker_rules"] or (firewall["wanted"] and not firewall.get("fail_open", True)):
+        return "published TCP ports are not served"
+    return "clients on the network reach containers by Docker's own rules, and those on this host are refused"
 
 
 def past_envoy(report: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import posix
 from shim.wire.words import OWNER_SUFFIX
 
 EADDRINUSE = 98  # Linux's; the errno module is not loaded in a bare interpreter
+FIRST_PERSON = 1000  # lower user ids are root's and services', by login.defs(5)
 # An IPv4 address that an IPv6 socket is bound to, in /proc.
 _MAPPED = "0000000000000000FFFF0000"
 
@@ -50,7 +51,10 @@ def _check_datagrams(sock: "_socket.socket") -> None:
 
     The kernel prefers the one with the more specific address, then the one bound last.
 
-    /proc has them as lines: the second word is address and port in hexadecimal digits, the tenth the inode.
+    Root's sockets and those of services (avahi's on 5353, say) may: docker-proxy shares with them too.
+
+    /proc has them as lines: the second word is address and port in hexadecimal digits, the eighth the user,
+    the tenth the inode.
     """
     own, others = "", []
     port = b":%04X" % sock.getsockname()[1]
@@ -65,7 +69,7 @@ def _check_datagrams(sock: "_socket.socket") -> None:
             address, _, its_port = words[1].partition(":")
             if int(words[9]) == posix.fstat(sock.fileno()).st_ino:
                 own = address
-            elif its_port == port[1:].decode():
+            elif its_port == port[1:].decode() and int(words[7]) >= FIRST_PERSON:
                 others.append(address)
     for other in others:
         if own and len(other) > len(own) and other.startswith(_MAPPED):

@@ -100,7 +100,7 @@ def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -
     sock = _adopt(kind) if given else _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
     try:
         if given:
-            if proto == "udp":  # a TCP socket of dockerd's has listened: nobody else can have
+            if proto == "udp":  # a TCP socket of dockerd's has listened: no other can have
                 check_that_nobody_is_there(sock)
             return sock
         if ":" in ip:

@@ -24,7 +24,9 @@ from shim.host.ports import is_free
 from shim.registrar import registration
 from shim.registrar.api import Api
 from shim.registrar.docker import Docker, client_for
+from shim.registrar.firewall.by_hand import clear
 from shim.registrar.firewall.keeper import Firewall
+from shim.registrar.firewall.programs import ProgramError, Programs
 from shim.registrar.http_server import HttpServer
 from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
@@ -93,6 +95,8 @@ async def serve(config: Config) -> None:
         if config.firewall:
             firewall = Firewall(keeping=config.keeping)
             state.network.use(firewall, await firewall.present())
+        else:
+            await _leave_no_table()
         admitted, failed = state.recover()
         state.network.take_over([lease.binding.address for lease in state.registry])
         log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
@@ -110,6 +114,14 @@ async def serve(config: Config) -> None:
             log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
             notify("READY=1")
         notify("STOPPING=1")
+
+
+async def _leave_no_table() -> None:
+    """What an earlier registrar left would lead network clients as nobody wants it any more."""
+    try:
+        await clear(Programs())
+    except ProgramError as error:
+        log.debug("no firewall table is taken away: %s", error)
 
 
 def _raise_file_limit() -> None:

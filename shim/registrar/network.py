@@ -23,6 +23,8 @@ from shim.registrar.firewall.keeper import Firewall
 
 # How long (seconds) a withdrawal of listeners is held back from Envoys, until the table has changed.
 WITHDRAWAL_TIMEOUT = 0.5
+# For how long clients of a port are held that a returning dockerd makes anew (seconds).
+HOLD = 10.0
 # An Envoy that was there before this registrar polls again within this (seconds).
 ENVOY_RETURN = 1.0
 
@@ -61,6 +63,8 @@ class Network:
         self._table = Table()
         self._local_until = clock() + ENVOY_RETURN
         self._inherited = Table()
+        self._handed_over: frozenset[Address] = frozenset()
+        self._held: dict[Address, float] = {}  # until when
         self._withdrawal = self._withdrawn = 0  # generations of the firewall
 
     def use(self, firewall: Firewall, present: Table) -> None:
@@ -78,8 +82,12 @@ class Network:
         )
 
     def due(self) -> float:
-        """When an Envoy that was there before this registrar should have polled (seconds); infinity: none."""
-        return self._local_until if self._inherited.served else float("inf")
+        """When an Envoy of an earlier registrar should have polled, or clients are held no longer.
+
+        Seconds; infinity: neither.
+        """
+        back = self._local_until if self._inherited.served else float("inf")
+        return min([back, *self._held.values()])
 
     def advance(self, now: float) -> None:
         """Ask for another table, if the addresses have changed; ``now``: seconds."""
@@ -89,9 +97,20 @@ class Network:
         if now >= self._local_until:
             self._inherited = Table()
         local = self._addresses.envoy_is_there or bool(self._inherited.served)
-        addresses = self._addresses.addresses
+        handed_over = self._addresses.handed_over
+        self._held |= dict.fromkeys(handed_over - self._handed_over, now + HOLD)
+        self._handed_over = handed_over
+        served_now = self._addresses.addresses
+        self._held = {a: end for a, end in self._held.items() if now < end and a not in served_now}
         kept = {element: port for a, port in self._addresses.kept.items() if (element := served(a))}
-        table = Table(served_of(addresses), kept, local, self.fail_open, self._keeping)
+        table = Table(
+            served_of(served_now),
+            kept,
+            local,
+            self.fail_open,
+            self._keeping,
+            held=served_of(self._held),
+        )
         if table == self._table and self.firewall.status.wanted:
             return
         old = self._table
@@ -143,6 +162,8 @@ class Network:
             return Way("docker", status.reason)
         if found not in self._table.served:
             return Way("docker", NOT_YET)
+        if self.fail_open and not self._table.local:
+            return Way("docker", "no Envoy is there")
         return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
 
     def why_not_kept(self, lease: Lease) -> str | None:

@@ -35,10 +35,10 @@ class SecondRefusals:
     def _take_in(self, envoy: Session) -> None:
         if not envoy.rejected:
             return
-        for lease in self._registry:
-            why = envoy.rejected.pop(second_name(lease.binding.address), "") if lease.second_port else ""
+        for address in list(self._registry.second.listed):
+            why = envoy.rejected.pop(second_name(address), "")
             if IN_USE in why:
-                self._registry.second.avoid(lease)
+                self._registry.second.avoid(address)
                 self._registry.list_second_listeners()
             elif why:
                 lacks = f"Envoy {envoy.node} has no {CAPABILITY}"

@@ -10,7 +10,7 @@ from shim.registrar.http_connection import Request, Response
 from shim.registrar.http_server import HttpServer
 from shim.registrar.registration import MESSAGE_LIMIT, _Connections
 from shim.wire.flags import FlagError, parse_flags
-from tests.builders import QuietState, in_trio, nothing_logged
+from tests.builders import QuietState, in_trio, nothing_logged, open_fds
 from tests.registrar.test_http import heard, statuses
 from tests.registrar.test_registration import answer
 
@@ -52,9 +52,9 @@ async def _http(data: bytes, pieces: int) -> None:
 
 def registration(data: bytes) -> None:
     """A connection to the registration socket that brings two pipes, or (odd first byte) none."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     _registration(data[1:], bool(data) and data[0] % 2 == 0)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
 
 
 @in_trio

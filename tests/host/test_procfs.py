@@ -23,7 +23,7 @@ from shim.host.procfs import (
     start_time,
 )
 from shim.wire.words import MARK, NAME
-from tests.builders import make_binding, make_flags
+from tests.builders import make_binding, make_flags, open_fds
 from tests.harness.wait import eventually
 
 FLAGS = make_flags()
@@ -255,9 +255,9 @@ def test_a_process_without_a_socket_on_descriptor_8_holds_no_port() -> None:
     """... whatever else it has there, and also when it is gone."""
     with subprocess.Popen(["sh", "-c", "exec 8</dev/null; echo; read x"], **PIPES) as process:
         assert process.stdout is not None and process.stdout.readline() == b"\n"
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_fds()
         assert not holds_its_port(Shim(process.pid, 0, [], make_binding()))
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_fds() == before
         process.communicate(b"\n")
     assert not holds_its_port(Shim(process.pid, 0, [], make_binding()))
 
@@ -270,14 +270,14 @@ def test_a_line_is_a_pair_of_pipes_or_none_at_all(tmp_path: Path, number: int) -
         os.mkfifo(directory / str(name))
     (directory / str(number)).unlink()
     shim = Shim(7, 5, FLAGS, make_binding())
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     with open(directory / str(13 - number), "rb+", buffering=0):
         with pytest.raises(OSError, match="No such file"):
             open_control_pipes(shim, tmp_path)
         (directory / str(number)).touch()
         with pytest.raises(OSError, match="has no pipe"):
             open_control_pipes(shim, tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_fds() == before
 
 
 PIPES: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

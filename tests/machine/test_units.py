@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.examples.documents import EXAMPLES
+from tests.harness.docker import IMAGE
 from tests.harness.engines import Engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
@@ -53,7 +56,8 @@ def states(machine: Machine) -> list[str]:
 
 
 def network(machine: Machine) -> list[str]:
-    return [binding["network"]["by"] for binding in bindings(machine)]
+    """Who is there for clients outside, of each address that an Envoy has acknowledged."""
+    return [binding["network"]["by"] for binding in bindings(machine) if binding["acknowledged_by"]]
 
 
 def requests(machine: Machine) -> int:
@@ -89,6 +93,39 @@ def test_while_envoy_is_stopped_a_client_outside_gets_the_container(machine: Mac
         with pytest.raises(ConnectionRefusedError):
             place.connect(address, 8080)
     machine.run("systemctl", "start", "envoy")
+    served(machine)
+
+
+def test_an_envoy_in_a_container_is_as_good_as_the_unit(machine: Machine) -> None:
+    """As examples/compose.yaml has it, but for its image, of which there is none here, and its ulimit."""
+    (name, envoy), *_ = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())["services"].items()
+    options = ["--network", envoy["network_mode"], "--user", envoy["user"]]
+    options += [f"--cap-drop={capability}" for capability in envoy["cap_drop"]]
+    options += [f"--cap-add={capability}" for capability in envoy["cap_add"]]
+    file, *directories = envoy["volumes"]
+    options += [
+        f"--volume=/etc/envoy-docker-shim/{file.removeprefix('./')}",
+        *(f"-v{d}" for d in directories),
+    ]
+    options += [f"--volume={place}:{place}:ro" for place in ("/usr", "/lib", "/lib64")]
+    machine.run("systemctl", "disable", "--now", "envoy")
+    try:
+        machine.docker(
+            "run", "-d", f"--name={name}", *options, IMAGE, *envoy["entrypoint"], *envoy["command"]
+        )
+        served(machine)
+        machine.run("systemctl", "restart", REGISTRAR)
+        served(machine)
+        # The boot: /run is empty, and Docker starts both.
+        machine.docker("update", f"--restart={envoy['restart']}", name)
+        machine.reboot()
+        served(machine)
+        machine.run("envoy-docker-shim", "status")
+        assert machine.run("stat", "--format=%u", "/run/envoy/admin.sock").strip() == "0"
+    finally:
+        print(machine.docker("logs", name))
+        machine.docker("rm", "--force", name)
+        machine.run("systemctl", "enable", "--now", "envoy")
     served(machine)
 
 

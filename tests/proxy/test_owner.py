@@ -114,3 +114,23 @@ def test_a_udp_port_is_shared_with_nobody_whatever_dockerd_set(artifact: Path, e
         with start_proxy(artifact, flags("udp", address, NOWHERE), listen, env=env):
             with pytest.raises(OSError, match="Address already in use"):
                 thief.bind(address)
+
+
+@pytest.mark.parametrize(("user", "starts"), [(ROOT, True), (107, True), (1000, False), (NOBODY, False)])
+def test_a_udp_port_beside_a_services_socket_is_served_and_beside_a_persons_is_not(
+    artifact: Path, env: dict[str, str], user: int, starts: bool
+) -> None:
+    """As avahi's is on 5353: dockerd of Engine 28 binds beside it."""
+    address = ("127.0.0.1", free_port("udp", "127.0.0.1"))
+    with socket.socket(type=socket.SOCK_DGRAM) as listen, socket.socket(type=socket.SOCK_DGRAM) as other:
+        for sock in (other, listen):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+        os.fchown(other.fileno(), user, -1)
+        if starts:
+            with start_proxy(artifact, flags("udp", address, NOWHERE), listen, env=env):
+                pass
+        else:
+            assert "address already in use" in refusal(
+                artifact, flags("udp", address, NOWHERE), listen, env=env
+            )

@@ -1,6 +1,5 @@
 """The shims' lines, through real pipes, up to their end; and what time does to a state."""
 
-import gc
 import math
 import os
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +13,7 @@ from shim.registrar.control_pipes import ControlPipes
 from shim.registrar.labelling import LABEL_TIMEOUT
 from shim.registrar.releases import RELEASE_TIMEOUT
 from shim.wire.words import EXIT
-from tests.builders import QuietState, in_trio, make_binding, make_labelled, make_lease
+from tests.builders import QuietState, in_trio, make_binding, make_labelled, make_lease, open_fds
 
 TOLD = f"{EXIT}\n".encode()
 
@@ -59,11 +58,6 @@ class Told:
         await trio.testing.wait_all_tasks_blocked()
         events, self.events = self.events, []
         return events
-
-
-def open_fds() -> int:
-    gc.collect()  # what earlier tests have left to it
-    return len(os.listdir("/proc/self/fd"))
 
 
 @asynccontextmanager

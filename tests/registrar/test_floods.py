@@ -19,7 +19,7 @@ from shim.host.peer_credentials import UNKNOWN, user_of
 from shim.registrar import http_server, registration
 from shim.registrar.http_connection import Handler, Request, Response
 from shim.registrar.http_server import HttpServer
-from tests.builders import QuietState, in_trio
+from tests.builders import QuietState, in_trio, open_fds
 from tests.registrar.test_http import GET, heard, is_closed, statuses
 from tests.registrar.test_registration import CLAIM, REGISTER, Pipes, answer, path, pipes, serving
 
@@ -207,7 +207,7 @@ async def test_a_queue_of_connections_is_worked_off_and_a_lack_of_descriptors_ou
     listener = socket.create_server(("127.0.0.1", 0), backlog=300)
     clients = [socket.create_connection(listener.getsockname()) for _ in range(300)]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft = len(os.listdir("/proc/self/fd")) + 10
+    soft = open_fds() + 10
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     closed: list[int] = []
     try:

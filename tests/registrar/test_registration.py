@@ -15,7 +15,7 @@ import trio.testing
 
 from shim.registrar import registration
 from shim.wire.words import PORT_TIMEOUT
-from tests.builders import QuietState, in_trio, make_binding, make_flags, make_labelled
+from tests.builders import QuietState, in_trio, make_binding, make_flags, make_labelled, open_fds
 
 REGISTER = "\0".join(["register", *make_flags()]).encode() + b"\n"
 CLAIM = REGISTER.replace(b"register", b"claim")
@@ -93,7 +93,7 @@ def path(tmp_path: Path) -> str:
 async def serving(path: str) -> AsyncIterator[Registrar]:
     """Afterwards nothing that a client brought may be open."""
     registrar = Registrar(path)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_fds()
     sock = registration.listen(path)
     try:
         async with trio.open_nursery() as nursery:
@@ -105,7 +105,7 @@ async def serving(path: str) -> AsyncIterator[Registrar]:
     finally:
         sock.close()
         registrar.state.shims.control_pipes.close()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_fds() <= before
 
 
 @in_trio

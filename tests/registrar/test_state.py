@@ -20,7 +20,7 @@ from shim.registrar.releases import ENVOY_RETURN
 from shim.registrar.settling import RESYNC_TIMEOUT
 from shim.registrar.state import State
 from shim.wire.words import EXIT
-from tests.builders import make_binding, make_flags, make_labelled
+from tests.builders import make_binding, make_flags, make_labelled, open_fds
 
 
 class Clock:
@@ -110,10 +110,6 @@ def state(clock: Clock, clean: ExitStack, proc: FakeProc) -> State:
     made = State(Templates(HttpOptions()), MODES["http"], clock, proc.probes)
     clean.callback(made.shims.control_pipes.close)
     return made
-
-
-def open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 # -- recovery ------------------------------------------------------------------------------------------

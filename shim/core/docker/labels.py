@@ -32,7 +32,7 @@ class Label(NamedTuple):
 def _of_service(
     name: str, meaning: str, default: str, field: str, read: Callable[[Labels], str] | None = None
 ) -> Label:
-    """A row about who the container is; without ``read`` it is the label's own text."""
+    """A row whose text is a field of Service; without ``read`` it is the label's own text."""
     return Label(
         name,
         meaning,

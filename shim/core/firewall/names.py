@@ -15,6 +15,8 @@ KEEP = "keep"
 KEEP_HOOK = "type filter hook prerouting priority mangle; policy accept;"
 # A jump from PREROUTING: see script.py.
 REUSED = "reused_source_port"
+HELD = "held"
+HELD_HOOK = "type filter hook input priority filter; policy accept;"
 
 
 class Family(NamedTuple):

@@ -19,6 +19,10 @@ Connections that keep their client's address are handed to the second listener b
 packet: an input chain sees the published port, and the second listener listens on loopback only.  Where
 none listens it lets go too.  `ct status` leaves alone what Docker mapped while Envoy was away: taking over
 in the middle would end it.
+
+A dockerd that restarts takes its rules away and makes them anew, one port after the other, and wants every
+port free meanwhile.  What reaches a held address and finds no listener is dropped and not refused: the
+client's TCP asks again after a second.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,6 +30,8 @@ from collections.abc import Iterable, Iterator
 from shim.core.firewall.names import (
     FAMILIES,
     FAMILY,
+    HELD,
+    HELD_HOOK,
     KEEP,
     KEEP_HOOK,
     OUTPUT,
@@ -76,8 +82,8 @@ def probe(*, keep: bool) -> str:
     return whole(Table(frozenset([address]), {address: 1} if keep else {}, local=True))
 
 
-def _shape(table: Table) -> tuple[bool, Keeping | None]:
-    return table.fail_open, table.keeping if table.kept() else None
+def _shape(table: Table) -> tuple[bool, Keeping | None, frozenset[Served]]:
+    return table.fail_open, table.keeping if table.kept() else None, table.held
 
 
 def _structure(table: Table) -> Iterator[str]:
@@ -95,6 +101,11 @@ def _structure(table: Table) -> Iterator[str]:
     yield from _local_rules(table)
     if table.kept():
         yield from _keep_rules(table.keeping)
+    if table.held:
+        yield f"add chain {TARGET} {HELD} {{ {HELD_HOOK} }}\n"
+        yield f"add rule {TARGET} {HELD} socket wildcard <= 1 accept\n"
+        for family in FAMILIES:
+            yield from _held_rules(family, [address for address in table.held if address.family is family])
 
 
 def _rules(chain: str, family: Family, condition: str = "", but: str = "") -> Iterator[str]:
@@ -112,6 +123,16 @@ def _local_rules(table: Table) -> Iterator[str]:
         yield from _rules(OUTPUT, family, but=f"{family.ip} daddr != {family.loopback} ")
         if table.fail_open:
             yield from _rules(REUSED, family, "socket transparent <= 1 ")
+
+
+def _held_rules(family: Family, held: list[Served]) -> Iterator[str]:
+    start = f"add rule {TARGET} {HELD} fib daddr type local tcp flags & (syn | ack) == syn"
+    any_ = sorted(str(address.port) for address in held if address.is_wildcard)
+    one = sorted(f"{address.ip} . {address.port}" for address in held if not address.is_wildcard)
+    if any_:
+        yield f"{start} meta nfproto {family.proto} tcp dport {{ {', '.join(any_)} }} drop\n"
+    if one:
+        yield f"{start} {family.ip} daddr . tcp dport {{ {', '.join(one)} }} drop\n"
 
 
 def _keep_rules(keeping: Keeping) -> Iterator[str]:

@@ -49,6 +49,8 @@ class Table(NamedTuple):
     the network client's address to the port of the second listener, on the loopback address of the same IP
     version, transparent and with the original_src filter; one that is not served does not count.  ``local``:
     an Envoy runs, so clients on this host go to it.  ``fail_open``: clients without an Envoy go Docker's way.
+    ``held`` are on their way to a dockerd that returns: a client that finds nobody there tries again a second
+    later.
     """
 
     served: frozenset[Served] = frozenset()
@@ -56,6 +58,7 @@ class Table(NamedTuple):
     local: bool = False
     fail_open: bool = True
     keeping: Keeping = USUAL
+    held: frozenset[Served] = frozenset()
 
     @property
     def takes_local(self) -> bool:

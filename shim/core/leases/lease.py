@@ -28,8 +28,6 @@ class Lease:
         "orphan",
         "pid",
         "released",
-        "second_port",
-        "second_sequence",
         "service",
         "serving",
         "since",
@@ -49,8 +47,6 @@ class Lease:
         self.stage = Stage.PENDING
         self.stage_at = now
         self.listener_sequence = 0  # of the change that put the listener in, or took it out
-        self.second_port = 0  # of its second listener; 0: it has none
-        self.second_sequence = 0  # of the change that put the second listener in
         # True: this shim itself sent RELEASE.  False: at most another port of its container did.
         self.released = False
         self.orphan = False  # its dockerd has died, and it serves on until there is one again

@@ -273,7 +273,6 @@ class Registry:
         if not heirs and self.listeners.remove(str(address)):
             self.second.remove(address, self.listeners)
             self._withdrawn[address] = (self.listeners.sequence, now)
-        lease.second_port = 0
         lease.listener_sequence = self.listeners.sequence
         self._retire_cluster(lease)
         if not heirs:

@@ -5,6 +5,7 @@ firewall hands them to it (shim.core.firewall), and it calls the container from 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 from zlib import crc32
 
 from shim.core.binding import Address, Binding, listener_ip, second_name
@@ -23,6 +24,13 @@ NOT_YET = "no Envoy listens there yet"
 NO_PORT = "no port of keep_ports is free"
 
 
+class Second(NamedTuple):
+    """A second listener: its port, and the listeners' sequence with which it was put in."""
+
+    port: int
+    sequence: int
+
+
 class SecondListeners:
     """``is_free(ip, port)`` says whether nobody listens there.
 
@@ -38,7 +46,7 @@ class SecondListeners:
         self._ports = ports
         self._is_free = is_free
         self._inherited: Mapping[Served, int] = {}
-        self._given: dict[Address, int] = {}
+        self.listed: dict[Address, Second] = {}
         self._avoided: set[int] = set()
 
     def inherit(self, kept: Mapping[Served, int]) -> None:
@@ -56,40 +64,37 @@ class SecondListeners:
             return OTHER_FAMILY
         if not self.wanted:
             return "firewall: off"
-        return self.refused or (NO_PORT if lease.stage is Stage.LISTED and not lease.second_port else "")
+        return self.refused or (NO_PORT if lease.stage is Stage.LISTED and address not in self.listed else "")
 
     def put(self, lease: Lease, listeners: VersionedSet, make: ListenerMaker) -> None:
         """Put in, or take out, the second listener of a listed lease, as is wanted and possible now."""
         assert lease.service is not None and lease.serving is not None
         address = lease.binding.address
-        lease.second_port = self._give(lease)
-        if lease.second_port:
-            made = make(lease.binding, lease.cluster, lease.service, lease.serving, lease.second_port)
-            self._given[address] = lease.second_port
+        if port := self._port_for(lease):
+            made = make(lease.binding, lease.cluster, lease.service, lease.serving, port)
             listeners.put(second_name(address), made)
-            lease.second_sequence = listeners.sequence
+            self.listed[address] = Second(port, listeners.sequence)
         else:
             self.remove(address, listeners)
 
     def remove(self, address: Address, listeners: VersionedSet) -> None:
         """Take out the second listener of an address, if it has one."""
-        self._given.pop(address, None)
+        self.listed.pop(address, None)
         listeners.remove(second_name(address))
 
-    def _give(self, lease: Lease) -> int:
+    def avoid(self, address: Address) -> None:
+        """Another program has the port of this address's second listener."""
+        self._avoided.add(self.listed.pop(address).port)
+
+    def _port_for(self, lease: Lease) -> int:
         """The port for this lease's second listener; 0: it is to have none."""
         address = lease.binding.address
         if self.why_not(lease) not in ("", NO_PORT):
             return 0
-        return self._given.get(address) or self._find(address)
-
-    def avoid(self, lease: Lease) -> None:
-        """Another program has the port of this lease's second listener."""
-        self._avoided.add(lease.second_port)
-        self._given.pop(lease.binding.address, None)
+        return self.listed[address].port if address in self.listed else self._find(address)
 
     def _find(self, address: Address) -> int:
-        taken = self._avoided.union(self._given.values())
+        taken = self._avoided.union(second.port for second in self.listed.values())
         found = served(address)
         inherited = self._inherited.get(found, 0) if found else 0
         if inherited and inherited not in taken:

@@ -10,6 +10,7 @@ from shim.core.binding import Address, second_name
 from shim.core.discovery.sessions import Session, Sessions
 from shim.core.leases.lease import Lease, Stage
 from shim.core.leases.registry import Registry
+from shim.core.leases.second_listeners import Second
 
 
 class ServedAddresses:
@@ -20,6 +21,8 @@ class ServedAddresses:
         # The port of the second listener, where an Envoy is known to have one.
         self.kept: Mapping[Address, int] = {}
         self.envoy_is_there = False  # one whose acknowledgements count has taken what it was told
+        # Their shims were left by a dockerd that died, and end now that there is one again.
+        self.handed_over: frozenset[Address] = frozenset()
         self._registry = registry
         self._sessions = sessions
         self._seen: object = None
@@ -39,32 +42,49 @@ class ServedAddresses:
             return False
         self._seen = seen
         before = self.addresses, self.kept, self.envoy_is_there
-        self.addresses = frozenset(
-            lease.binding.address for lease in self._registry if self._is_served(lease, envoys)
+        listed = {lease.binding.address: lease for lease in self._registry if lease.stage is Stage.LISTED}
+        served = {address for address, lease in listed.items() if self._is_served(lease, envoys)}
+        # One that is about to be replaced serves until then.
+        served |= {
+            lease.binding.address
+            for lease in self._registry
+            if lease.stage in (Stage.PENDING, Stage.STAGED) and self._still_served(lease, listed, envoys)
+        }
+        self.addresses = frozenset(served)
+        self.handed_over = frozenset(
+            lease.binding.address for lease in self._registry if lease.orphan and lease.released
         )
         self.kept = {
-            lease.binding.address: lease.second_port
-            for lease in self._registry
-            if self._is_kept(lease, envoys)
+            address: second.port
+            for address, second in self._registry.second.listed.items()
+            if self._is_kept(address, second, envoys)
         }
         self.envoy_is_there = any(envoy.listeners.processed_sequence >= 0 for envoy in envoys)
         return before != (self.addresses, self.kept, self.envoy_is_there)
 
     def _is_served(self, lease: Lease, envoys: list[Session]) -> bool:
         name = str(lease.binding.address)
-        if lease.stage is not Stage.LISTED or lease.serving is None or not lease.serving.mode.takes_network:
+        if lease.serving is None or not lease.serving.mode.takes_network:
             return False
         if any(envoy.listens(name, lease.listener_sequence) for envoy in envoys):
             return True
         # While Envoys come and go, or take a new listener over in place of the old one.
-        return lease.binding.address in self.addresses and not any(name in e.rejected for e in envoys)
+        return lease.binding.address in self.addresses and not _is_rejected(name, envoys)
 
-    def _is_kept(self, lease: Lease, envoys: list[Session]) -> bool:
+    def _still_served(self, lease: Lease, listed: dict[Address, Lease], envoys: list[Session]) -> bool:
         address = lease.binding.address
-        if not lease.second_port or address not in self.addresses:
+        if address not in self.addresses or address in listed:
             return False
+        return str(address) in self._registry.listeners and not _is_rejected(str(address), envoys)
+
+    def _is_kept(self, address: Address, second: Second, envoys: list[Session]) -> bool:
         name = second_name(address)
-        if any(envoy.listens(name, lease.second_sequence) for envoy in envoys):
+        if address not in self.addresses:
+            return False
+        if any(envoy.listens(name, second.sequence) for envoy in envoys):
             return True
-        same_port = self.kept.get(address) == lease.second_port
-        return same_port and not any(name in envoy.rejected for envoy in envoys)
+        return self.kept.get(address) == second.port and not _is_rejected(name, envoys)
+
+
+def _is_rejected(name: str, envoys: list[Session]) -> bool:
+    return any(name in envoy.rejected for envoy in envoys)

@@ -16,4 +16,5 @@ def firewall_tables() -> st.SearchStrategy[Table]:
         st.booleans(),
         st.sampled_from([True, True, True, False]),
         st.sampled_from([Keeping(), Keeping(), Keeping(mark=1, inner=("lo", "docker0"))]),
+        st.just(frozenset()) | st.frozensets(addresses, max_size=3),
     )

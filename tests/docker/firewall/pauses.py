@@ -11,7 +11,7 @@ from tests.harness.attempts import CLOSED, CUT, RESET, Attempt, Attempts
 from tests.harness.host import Host
 from tests.harness.wait import eventually
 
-PATIENCE = 5.0
+PATIENCE = 8.0
 MORE = 40  # answers that each client must have had before what comes next
 
 
@@ -34,6 +34,12 @@ class Crowd:
         self._attempts = [Attempts(host.neighbour, address, patience=PATIENCE) for address in addresses]
         self._windows: list[Window] = []
 
+        self._marks: list[tuple[float, str]] = []
+
+    def mark(self, what: str) -> None:
+        """What happens now, to be told beside what was lost."""
+        self._marks.append((time.time(), what))
+
     def __enter__(self) -> "Crowd":
         for attempts in self._attempts:
             attempts.__enter__()
@@ -47,12 +53,15 @@ class Crowd:
     def dying(self) -> Iterator[None]:
         """Whatever goes through what dies in here may be cut off."""
         since = time.time()
+        self.mark("dying")
         yield
+        self.mark("dead")
         self._windows.append(Window(since, time.time()))
 
     def go_on(self) -> None:
         """Return once each client has had some more answers."""
         since = time.time()
+        self.mark("goes on")
         for attempts in self._attempts:
             eventually(lambda a=attempts: _answers(a.seen(), since) >= MORE, 20, "answers")  # type: ignore[misc]
 
@@ -68,15 +77,30 @@ class Crowd:
             if attempt.outcome != "200" and not any(window.spoils(attempt) for window in self._windows)
         ]
 
+    def story(self) -> str:
+        """What was lost without cause, and what happened before and after; empty where nothing was."""
+        if not (lost := self.lost()):
+            return ""
+        events = self._marks + [
+            (a.began, f"{a.outcome} after {a.took:.4f} s {attempts.address}")
+            for attempts in self._attempts
+            for a in attempts.seen()
+            if a in lost
+        ]
+        return "\n".join(f"{when:.4f} {what}" for when, what in sorted(events))
+
+    def slowest(self) -> float:
+        """Seconds that a client has waited for its answer."""
+        return max(a.took for attempts in self.seen() for a in attempts if a.outcome == "200")
+
     def report(self, what: str) -> None:
         """A line of counts, and the longest time without an answer."""
         everything = self.seen()
         outcomes = Counter(attempt.outcome for attempts in everything for attempt in attempts)
         pause = max(map(longest_pause, everything))
-        slowest = max(a.took for attempts in everything for a in attempts if a.outcome == "200")
         print(
             f"{what}: {dict(outcomes)}, without cause {len(self.lost())};"
-            f" longest pause {pause * 1000:.0f} ms, slowest answer {slowest * 1000:.0f} ms"
+            f" longest pause {pause * 1000:.0f} ms, slowest answer {self.slowest() * 1000:.0f} ms"
         )
 
     def served_from_the_first_answer_on(self) -> bool:

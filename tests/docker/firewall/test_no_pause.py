@@ -62,7 +62,9 @@ def test_envoy_is_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
         led_to_envoy(stack, PORT)
         crowd.go_on()
     crowd.report(f"engine {engine.name}, Envoy killed {ENVOY_DEATHS} times")
-    assert crowd.lost() == []
+    story = crowd.story()
+    print(story)
+    assert not story
 
 
 def test_envoy_is_restarted(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -72,7 +74,9 @@ def test_envoy_is_restarted(stack: Stack, engine: Engine, crowd: Crowd) -> None:
     led_to_envoy(stack, PORT)
     crowd.go_on()
     crowd.report(f"engine {engine.name}, Envoy restarted")
-    assert crowd.lost() == []
+    story = crowd.story()
+    print(story)
+    assert not story
 
 
 def test_the_registrar_is_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -83,7 +87,9 @@ def test_the_registrar_is_killed(stack: Stack, engine: Engine, crowd: Crowd) -> 
         led_to_envoy(stack, PORT)
         crowd.go_on()
     crowd.report(f"engine {engine.name}, registrar killed {REGISTRAR_DEATHS} times")
-    assert crowd.lost() == []
+    story = crowd.story()
+    print(story)
+    assert not story
 
 
 def test_both_are_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -94,15 +100,20 @@ def test_both_are_killed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
         crowd.go_on()
         # Whichever comes back first: Envoy waits for its configuration.
         if round % 2:
+            crowd.mark("registrar")
             stack.registrar.start()
+        crowd.mark("launch")
         stack.envoy.launch()
         if not round % 2:
             crowd.go_on()
+            crowd.mark("registrar")
             stack.registrar.start()
         led_to_envoy(stack, PORT)
         crowd.go_on()
     crowd.report(f"engine {engine.name}, both killed {BOTH} times")
-    assert crowd.lost() == []
+    story = crowd.story()
+    print(story)
+    assert not story
 
 
 def test_the_file_is_upgraded(stack: Stack, engine: Engine, crowd: Crowd) -> None:
@@ -118,18 +129,25 @@ def test_the_file_is_upgraded(stack: Stack, engine: Engine, crowd: Crowd) -> Non
     crowd.go_on()
     remove_all(stack.dockerd, ["stays"])
     crowd.report(f"engine {engine.name}, the file upgraded")
-    assert crowd.lost() == []
+    story = crowd.story()
+    print(story)
+    assert not story
 
 
 def test_the_ruleset_is_flushed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
     """Docker's rules, too, and with them what would lead past Envoy."""
     for _ in range(3):
         saved = stack.host.run("iptables-save"), stack.host.run("ip6tables-save")
+        crowd.mark("flush")
         stack.host.run("nft", "flush", "ruleset")
+        crowd.mark("flushed")
         eventually(lambda: elements(stack.host), 1, "the table is back")
         crowd.go_on()
         for text, program in zip(saved, ("iptables-restore", "ip6tables-restore"), strict=True):
+            crowd.mark(program)
             stack.host.run(program, stdin=text.encode())
         crowd.go_on()
     crowd.report(f"engine {engine.name}, rules flushed three times")
-    assert crowd.lost() == []
+    story = crowd.story()
+    print(story)
+    assert not story
