@@ -19,6 +19,7 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
 from shim.core.leases.second_listeners import SecondListeners
+from shim.host.bridges import interface_to
 from shim.host.peer_credentials import user_of
 from shim.host.ports import is_free
 from shim.registrar import registration
@@ -78,7 +79,7 @@ async def serve(config: Config) -> None:
         time.monotonic,
         fail_open=config.fail_open,
         keeps_client=config.client_address == KEEP,
-        second=SecondListeners(config.keep_ports, is_free),
+        second=SecondListeners(config.keep_ports, is_free, interface_to),
         keeping=config.keeping,
     )
     with ExitStack() as clean:

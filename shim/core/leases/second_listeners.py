@@ -11,7 +11,7 @@ from zlib import crc32
 from shim.core.binding import Address, Binding, listener_ip, second_name
 from shim.core.discovery.versions import Resource, VersionedSet
 from shim.core.envoy.modes import Serving
-from shim.core.firewall.table import Served, served
+from shim.core.firewall.table import USUAL, Served, served
 from shim.core.leases.lease import Lease, Stage
 from shim.core.service import Service
 
@@ -32,19 +32,23 @@ class Second(NamedTuple):
 
 
 class SecondListeners:
-    """``is_free(ip, port)`` says whether nobody listens there.
+    """``is_free(ip, port)``: nobody listens there.  ``interface_to(ip)``: what leads to a container.
 
     The port of an address is the same after a restart of the registrar, so that Envoy keeps its listener: it
     is the one that the firewall's table has, or follows from the address.
     """
 
     def __init__(
-        self, ports: Sequence[int] = PORTS, is_free: Callable[[str, int], bool] = lambda ip, port: True
+        self,
+        ports: Sequence[int] = PORTS,
+        is_free: Callable[[str, int], bool] = lambda ip, port: True,
+        interface_to: Callable[[str], str] = lambda ip: "",
     ) -> None:
         self.wanted = False  # there is a firewall to lead clients there
         self.refused = ""  # why an Envoy will have none
         self._ports = ports
         self._is_free = is_free
+        self._interface_to = interface_to
         self._inherited: Mapping[Served, int] = {}
         self.listed: dict[Address, Second] = {}
         self._avoided: set[int] = set()
@@ -64,6 +68,9 @@ class SecondListeners:
             return OTHER_FAMILY
         if not self.wanted:
             return "firewall: off"
+        bridge = self._interface_to(backend.ip)
+        if bridge and not USUAL.knows(bridge):
+            return f"the bridge {bridge} is not named as Docker names them"
         return self.refused or (NO_PORT if lease.stage is Stage.LISTED and address not in self.listed else "")
 
     def put(self, lease: Lease, listeners: VersionedSet, make: ListenerMaker) -> None:

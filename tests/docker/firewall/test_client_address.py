@@ -171,6 +171,15 @@ def test_ipv6_clients_of_an_ipv4_container_are_served_as_ever(stack: Stack) -> N
     assert status(stack)[0] == 0
 
 
+@pytest.mark.usefixtures("clean")
+def test_a_bridge_that_nobody_knows_is_left_alone(stack: Stack) -> None:
+    stack.dockerd.docker("network", "create", "-o", "com.docker.network.bridge.name=own0", "own")
+    run_who(stack.dockerd, "own", "-p", "8082:80", "--network", "own", name="own", labels=KEEP)
+    led_to_envoy(stack, 8082)
+    assert "the bridge own0 is not named as Docker names them" in status(stack)[1]
+    assert ask(stack.host.neighbour, Host.ip, 8082)[::2] == ("own", Host.neighbour_ip)
+
+
 @pytest.mark.usefixtures("kept")
 def test_an_envoy_without_the_capability_serves_as_ever_and_status_says_so(stack: Stack) -> None:
     confined = ("setpriv", "--bounding-set=-net_admin,-net_raw", "--")
