@@ -10,8 +10,8 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
 from shim.core.envoy.modes import DEFAULT_MODE, Mode
 from shim.core.envoy.tracing import Collector
+from shim.core.firewall.names import PORTS
 from shim.core.firewall.table import USUAL, Keeping
-from shim.core.leases.second_listeners import PORTS
 from shim.wire.words import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 OTLP_PORT, ZIPKIN_PORT = 4317, 9411

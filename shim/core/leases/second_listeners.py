@@ -11,11 +11,11 @@ from zlib import crc32
 from shim.core.binding import Address, Binding, listener_ip, second_name
 from shim.core.discovery.versions import Resource, VersionedSet
 from shim.core.envoy.modes import Serving
+from shim.core.firewall.names import PORTS
 from shim.core.firewall.table import USUAL, Served, served
 from shim.core.leases.lease import Lease, Stage
 from shim.core.service import Service
 
-PORTS = range(28200, 30000)  # below those that the kernel gives to clients, and of no well-known program
 # (binding, cluster, service, serving, the second listener's port or 0: its first listener)
 ListenerMaker = Callable[[Binding, str, Service, Serving, int], Resource]
 

@@ -10,10 +10,11 @@ from shim.core.discovery.sessions import Session, Sessions
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Templates
+from shim.core.firewall.names import PORTS
 from shim.core.firewall.table import Served, served
 from shim.core.leases.lease import Lease, Stage
 from shim.core.leases.registry import Registry
-from shim.core.leases.second_listeners import NO_PORT, OTHER_FAMILY, PORTS, SecondListeners
+from shim.core.leases.second_listeners import NO_PORT, OTHER_FAMILY, SecondListeners
 from shim.core.leases.served import ServedAddresses
 from shim.registrar.second_refusals import SecondRefusals
 from tests.builders import make_binding, make_lease, make_service
