@@ -12,12 +12,12 @@ def main(args: list[str]) -> int:
     arguments = parser("firewall", "Show the registrar's firewall rules, or take them away.")
     arguments.add_argument("what", choices=("show", "clear"), help="a registrar that runs puts them back")
     options = arguments.parse_args(args)
-    configuration(options.config)
+    keeping = configuration(options.config).keeping
     try:
         if options.what == "clear":
-            trio.run(clear, Programs())
+            trio.run(clear, Programs(), keeping)
         else:
-            print(trio.run(show, Programs()) or "there are no rules of envoy-docker-shim", end="")
+            print(trio.run(show, Programs(), keeping) or "there are no rules of envoy-docker-shim", end="")
     except ProgramError as error:
         complain(str(error))
         return 1

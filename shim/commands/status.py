@@ -1,9 +1,11 @@
 """``envoy-docker-shim status``: what is published, who serves it, and what is wrong."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
+from shim.core.leases.second_listeners import NOT_YET, OTHER_FAMILY
 from shim.host.procfs import find_shims
 from shim.wire.flags import format_address
 
@@ -65,6 +67,7 @@ def problems(report: dict[str, Any]) -> list[str]:
             found.append(f"{name} ({binding['service']}): {binding['problem']}")
     if passed := past_envoy(report):
         found.append(passed)
+    found += not_kept(report)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
     return found
@@ -95,6 +98,17 @@ def past_envoy(report: dict[str, Any]) -> str:
             f"network clients of {ports} addresses are led past Envoy if Docker has firewall rules: {reason}"
         )
     return f"network clients of {ports} addresses are led past Envoy by Docker's own rules: {reason}"
+
+
+def not_kept(report: dict[str, Any]) -> list[str]:
+    """A line for each reason why containers do not see clients' addresses although they could."""
+    wanted = [b["client_address"] for b in report["bindings"] if b["client_address"]]
+    reasons = Counter(found["why"] for found in wanted if not found["kept"])
+    return [
+        f"the containers of {count} addresses do not see their clients' addresses: {why}"
+        for why, count in reasons.items()
+        if why not in (OTHER_FAMILY, NOT_YET)
+    ]
 
 
 def table(report: dict[str, Any]) -> str:

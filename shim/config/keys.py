@@ -10,6 +10,8 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
 from shim.core.envoy.modes import DEFAULT_MODE, Mode
 from shim.core.envoy.tracing import Collector
+from shim.core.firewall.names import PORTS
+from shim.core.firewall.table import USUAL, Keeping
 from shim.wire.words import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 OTLP_PORT, ZIPKIN_PORT = 4317, 9411
@@ -31,6 +33,8 @@ class Key(NamedTuple):
             return "none"
         if isinstance(self.default, bool):
             return f"`{str(self.default).lower()}`"
+        if isinstance(self.default, range):
+            return f"`{self.default[0]}-{self.default[-1]}`"
         if self.default == "":
             return "empty"
         return f"`{self.default.name if isinstance(self.default, Mode) else self.default}`"
@@ -114,6 +118,26 @@ class Config:
         True,
         "while no Envoy is there, network clients go Docker's own way; `false`: they are refused",
     )
+    client_address: str = _key(
+        values.keep_or_off,
+        "off",
+        "`keep` or `off`, for containers without `ClientAddress`",
+    )
+    keep_ports: range = _key(
+        values.port_range,
+        PORTS,
+        "ports of 127.0.0.1 and ::1 that Envoy listens on for that",
+    )
+    keep_mark: int = _key(
+        values.number(1, (1 << 32) - 1, int),
+        USUAL.mark,
+        "the firewall mark of packets to these clients",
+    )
+    keep_table: int = _key(
+        values.number(256, 32765, int),
+        USUAL.route_table,
+        "the routing table for that mark, and the priority of its rule",
+    )
     envoy_user: str | int = _key(
         values.user,
         "auto",
@@ -130,6 +154,11 @@ class Config:
     log_level: str = _key(
         values.choice("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning` or `error`"
     )
+
+    @property
+    def keeping(self) -> Keeping:
+        """The numbers by which connections that keep their client's address find back to Envoy."""
+        return Keeping(self.keep_mark, self.keep_table, self.keep_table)
 
 
 KEYS = {

@@ -81,6 +81,20 @@ def number(low: float, high: float, kind: type = float) -> Callable[[object], An
     return parse
 
 
+def keep_or_off(value: object) -> str:
+    """Either word; YAML takes the second for its own "false"."""
+    return choice("keep", "off")("off" if value is False else value)
+
+
+def port_range(value: object) -> range:
+    """``FIRST-LAST``, both included."""
+    first, dash, last = some_text(value).partition("-")
+    good = all(port.isascii() and port.isdecimal() and len(port) < 6 for port in (first, last))
+    if not (dash and good and 0 < int(first) <= int(last) < 65536):
+        raise ValueError("must be FIRST-LAST, ports from 1 to 65535")
+    return range(int(first), int(last) + 1)
+
+
 # Labels of at most 63 characters, as a resolver takes them; an IPv4 address is of the same form.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63}){0,32}\.?")
 

@@ -54,6 +54,16 @@ def binding_from_flags(args: list[str]) -> Binding:
     return Binding(address, Backend(sys.intern(container_ip), container_port))
 
 
+def second_name(address: Address) -> str:
+    """What the second listener of an address is called (shim.core.leases.second_listeners)."""
+    return f"{address}#keep"
+
+
+def listener_ip(address: Address) -> str:
+    """The loopback address on which the second listener of an address listens."""
+    return "::1" if ":" in address.ip else "127.0.0.1"
+
+
 def overlap(one: Address, other: Address) -> bool:
     """Whether two addresses cannot both be listened on."""
     if (one.proto, one.port, ":" in one.ip) != (other.proto, other.port, ":" in other.ip):

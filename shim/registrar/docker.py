@@ -212,7 +212,7 @@ class Docker:
                 for lease in state.registry.of_container(address)
                 if (lease.binding.address.proto, lease.binding.address.port) in published
             ]
-            service, serving = service_of(container), serving_of(container, state.labelling.default_mode)
+            service, serving = service_of(container), serving_of(container, state.labelling.default)
             labelled += [(lease, service, serving) for lease in leases]
             known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known

@@ -7,7 +7,7 @@ from itertools import islice
 
 from shim.core.binding import Binding
 from shim.core.docker.labels import describe
-from shim.core.envoy.modes import Mode, Serving
+from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
 from shim.core.service import Service, unnamed_service
@@ -24,9 +24,9 @@ SHOWN = 10
 class Labelling:
     """``wanted`` is set when Docker should be asked for the labels of a lease."""
 
-    def __init__(self, registry: Registry, default_mode: Mode, clock: Callable[[], float]) -> None:
+    def __init__(self, registry: Registry, default: Serving, clock: Callable[[], float]) -> None:
         self.wanted = PendingFlag()
-        self.default_mode = default_mode
+        self.default = default
         self._registry = registry
         self._now = clock
 
@@ -61,4 +61,4 @@ class Labelling:
                 assert lease is not None
                 log.warning("%s: Docker has not said whose it is: served without labels", lease.binding)
                 unnamed = unnamed_service(lease.binding.backend)
-                self.label([(lease, unnamed, Serving(self.default_mode))])
+                self.label([(lease, unnamed, self.default)])

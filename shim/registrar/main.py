@@ -14,10 +14,14 @@ import trio
 
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
+from shim.core.docker.labels import KEEP
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
+from shim.core.leases.second_listeners import SecondListeners
+from shim.host.bridges import interface_to
 from shim.host.peer_credentials import user_of
+from shim.host.ports import is_free
 from shim.registrar import registration
 from shim.registrar.api import Api
 from shim.registrar.docker import Docker, client_for
@@ -74,6 +78,9 @@ async def serve(config: Config) -> None:
         config.default_mode,
         time.monotonic,
         fail_open=config.fail_open,
+        keeps_client=config.client_address == KEEP,
+        second=SecondListeners(config.keep_ports, is_free, interface_to),
+        keeping=config.keeping,
     )
     with ExitStack() as clean:
         # Listening first, then searching: every shim is found in /proc, or registers.
@@ -88,7 +95,7 @@ async def serve(config: Config) -> None:
             clean.callback(_unlink, config.api_address.path)
         clean.callback(state.shims.control_pipes.close)
         if config.firewall:
-            firewall = Firewall()
+            firewall = Firewall(keeping=config.keeping)
             state.network.use(firewall, await firewall.present())
         else:
             await _leave_no_table()

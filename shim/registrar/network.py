@@ -13,7 +13,9 @@ import trio
 from shim.core.binding import Address, Binding
 from shim.core.envoy.modes import Serving
 from shim.core.firewall.names import FAMILIES, IPV4, IPV6, Family
-from shim.core.firewall.table import Served, Table, served, served_of
+from shim.core.firewall.table import USUAL, Keeping, Table, served, served_of
+from shim.core.leases.lease import Lease
+from shim.core.leases.second_listeners import NOT_YET, SecondListeners
 from shim.core.leases.served import ServedAddresses
 from shim.registrar.events import PendingFlag
 from shim.registrar.firewall.docker_rules import docker_rules
@@ -43,38 +45,48 @@ class Network:
     def __init__(
         self,
         addresses: ServedAddresses,
+        second: SecondListeners,
         clock: Callable[[], float],
         settled: Callable[[], bool],
         fail_open: bool = True,
+        keeping: Keeping = USUAL,
     ) -> None:
         self.firewall: Firewall | None = None
         self.docker_came = PendingFlag()  # set when a dockerd may have written its rules
         # Whether Docker has any; None: not known.
         self._docker_rules: dict[Family, bool | None] = dict.fromkeys(FAMILIES)
         self._addresses = addresses
+        self._second = second
+        self._keeping = keeping
         self._settled = settled
         self.fail_open = fail_open
         self._table = Table()
         self._local_until = clock() + ENVOY_RETURN
-        self._inherited: frozenset[Served] = frozenset()
+        self._inherited = Table()
         self._handed_over: frozenset[Address] = frozenset()
         self._held: dict[Address, float] = {}  # until when
         self._withdrawal = self._withdrawn = 0  # generations of the firewall
 
-    def use(self, firewall: Firewall, present: frozenset[Served]) -> None:
-        """Keep this firewall, in whose table an earlier registrar left the addresses ``present``."""
+    def use(self, firewall: Firewall, present: Table) -> None:
+        """Keep this firewall, in whose table an earlier registrar left the addresses of ``present``."""
         self.firewall, self._inherited = firewall, present
+        self._second.wanted = True
+        self._second.inherit(present.keep)
 
     def take_over(self, leases: "list[Address]") -> None:
         """Take over the addresses of running shims that the table has: they stay served."""
-        self._addresses.inherit(frozenset(a for a in leases if served(a) in self._inherited))
+        found = [(address, served(address)) for address in leases]
+        self._addresses.inherit(
+            frozenset(address for address, element in found if element in self._inherited.served),
+            {address: self._inherited.keep[e] for address, e in found if e and e in self._inherited.keep},
+        )
 
     def due(self) -> float:
         """When an Envoy of an earlier registrar should have polled, or clients are held no longer.
 
         Seconds; infinity: neither.
         """
-        back = self._local_until if self._inherited else float("inf")
+        back = self._local_until if self._inherited.served else float("inf")
         return min([back, *self._held.values()])
 
     def advance(self, now: float) -> None:
@@ -83,19 +95,26 @@ class Network:
             return
         self._addresses.update()
         if now >= self._local_until:
-            self._inherited = frozenset()
-        local = self._addresses.envoy_is_there or bool(self._inherited)
+            self._inherited = Table()
+        local = self._addresses.envoy_is_there or bool(self._inherited.served)
         handed_over = self._addresses.handed_over
         self._held |= dict.fromkeys(handed_over - self._handed_over, now + HOLD)
         self._handed_over = handed_over
         served_now = self._addresses.addresses
         self._held = {a: end for a, end in self._held.items() if now < end and a not in served_now}
+        kept = {element: port for a, port in self._addresses.kept.items() if (element := served(a))}
         table = Table(
-            served_of(served_now), local=local, fail_open=self.fail_open, held=served_of(self._held)
+            served_of(served_now),
+            kept,
+            local,
+            self.fail_open,
+            self._keeping,
+            held=served_of(self._held),
         )
         if table == self._table and self.firewall.status.wanted:
             return
-        gone = not self._table.served <= table.served
+        old = self._table
+        gone = not (old.served <= table.served and old.kept().items() <= table.kept().items())
         self._table = table
         generation = self.firewall.want(table)
         if gone:
@@ -142,10 +161,21 @@ class Network:
         if not status.active:
             return Way("docker", status.reason)
         if found not in self._table.served:
-            return Way("docker", "no Envoy listens there yet")
+            return Way("docker", NOT_YET)
         if self.fail_open and not self._table.local:
             return Way("docker", "no Envoy is there")
         return Way("envoy") if status.whole else Way("docker", status.error or "the table is being written")
+
+    def why_not_kept(self, lease: Lease) -> str | None:
+        """Why its container does not see network clients' addresses; empty: it does; None: as is wanted."""
+        why = self._second.why_not(lease)
+        if why or why is None or self.firewall is None:
+            return why
+        status = self.firewall.status
+        if not status.active or status.keep_error:
+            return status.reason or status.keep_error
+        found = served(lease.binding.address)
+        return "" if status.whole and found in self._table.kept() else NOT_YET
 
     def _is_dockers(self, binding: Binding) -> bool:
         """Whether rules of Docker's may lead to the container: none maps IPv6 to IPv4."""

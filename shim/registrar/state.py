@@ -13,8 +13,10 @@ from shim.core.binding import Address
 from shim.core.discovery.sessions import Session, Sessions
 from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
+from shim.core.firewall.table import USUAL, Keeping
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
+from shim.core.leases.second_listeners import SecondListeners
 from shim.core.leases.served import ServedAddresses
 from shim.core.service import Service
 from shim.host.procfs import PROBES, Probes
@@ -25,6 +27,7 @@ from shim.registrar.labelling import Labelling
 from shim.registrar.live_shims import LiveShims
 from shim.registrar.network import Network
 from shim.registrar.order import Order
+from shim.registrar.second_refusals import SecondRefusals
 from shim.registrar.settling import Settling
 
 log = logging.getLogger("envoy-docker-shim")
@@ -37,7 +40,8 @@ PREDECESSOR_TIMEOUT = 10.0
 class State:
     """``clock`` gives seconds on a monotonic clock; ``probes`` look into /proc.
 
-    ``fail_open``: network clients that find no Envoy go Docker's own way.
+    ``fail_open``: network clients that find no Envoy go Docker's own way.  ``keeps_client``, ``second`` and
+    ``keeping``: whether containers see their addresses, unless labels say it, and by which numbers.
     """
 
     def __init__(
@@ -47,6 +51,9 @@ class State:
         clock: Callable[[], float],
         probes: Probes = PROBES,
         fail_open: bool = True,
+        keeps_client: bool = False,
+        second: SecondListeners | None = None,
+        keeping: Keeping = USUAL,
     ) -> None:
         self.now = clock
         self.started_at = clock()
@@ -55,13 +62,15 @@ class State:
         self._sequences = dict.fromkeys(self.pushed, 0)
         self.docker = DockerHealth()
         self.sessions = Sessions()
-        self.registry = Registry(self.sessions, templates.listener, templates.cluster)
+        self.registry = Registry(self.sessions, templates.listener, templates.cluster, second)
         self.order = Order(self.registry)
-        self.labelling = Labelling(self.registry, default_mode, clock)
+        self.labelling = Labelling(self.registry, Serving(default_mode, keeps_client=keeps_client), clock)
         self.shims = LiveShims(self.registry, self.labelling, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
         addresses = ServedAddresses(self.registry, self.sessions)
-        self.network = Network(addresses, clock, lambda: self.settling.settled, fail_open)
+        self.network = Network(
+            addresses, self.registry.second, clock, lambda: self.settling.settled, fail_open, keeping
+        )
         # In the order of cause and effect.
         self._deadlines = Deadlines(
             [
@@ -69,6 +78,7 @@ class State:
                 self.shims.orphans,
                 self.settling,
                 self.registry,
+                SecondRefusals(self.registry),
                 self.network,
                 self.shims.releases,
             ]

@@ -95,6 +95,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "labels": _labels(lease),
         "cluster": lease.cluster or None,
         "network": {"by": way.by, "why": way.why},
+        "client_address": _client_address(lease, state),
         "acknowledged_by": acknowledged,
         "rejected_by": reasons,
         "problem": serving.problem if serving else "",
@@ -118,6 +119,11 @@ def _firewall(state: State) -> dict[str, Any]:
         "fail_open": network.fail_open,
         "restored": found.restored,
     }
+
+
+def _client_address(lease: Lease, state: State) -> dict[str, Any] | None:
+    why = state.network.why_not_kept(lease)
+    return None if why is None else {"kept": not why, "why": why}
 
 
 def _labels(lease: Lease) -> dict[str, str]:

@@ -15,6 +15,7 @@ from shim.commands import bootstrap
 from shim.config.keys import KEYS, Config
 from shim.config.load import load
 from shim.core.docker.labels import service_of, serving_of
+from shim.core.envoy.modes import Serving
 from tests.examples.documents import EXAMPLES, INSTALLED, LABELS
 from tests.harness.engines import Engine
 from tests.harness.envoy import validate
@@ -114,10 +115,10 @@ def test_compose_runs_envoy_in_the_hosts_network_with_the_examples_file() -> Non
 
 def test_compose_shows_http_tcp_udp_and_a_service_without_labels() -> None:
     services = {name: service for name, service in compose().items() if name != "envoy"}
-    modes = {}
+    modes, default = {}, Serving(Config().default_mode)
     for name, service in services.items():
         labels = {"com.docker.compose.service": name, **service.get("labels", {})}
-        found, serving = service_of({"Labels": labels}), serving_of({"Labels": labels}, Config().default_mode)
+        found, serving = service_of({"Labels": labels}), serving_of({"Labels": labels}, default)
         assert (found.name, serving.problem) == (name, "")
         (port,) = service["ports"]
         modes[name] = "udp" if port.endswith("/udp") else serving.mode.name

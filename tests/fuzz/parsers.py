@@ -92,7 +92,7 @@ def config(data: bytes) -> None:
 def labels(data: bytes) -> None:
     """Docker's container, or its labels: short clean names, and JSON that says what was meant."""
     container = _container(data)
-    service, serving = service_of(container), serving_of(container, MODES["tcp"])
+    service, serving = service_of(container), serving_of(container, Serving(MODES["tcp"]))
     for text in service:
         assert text.isprintable()
         assert len(text) <= NAME_LIMIT

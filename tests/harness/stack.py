@@ -48,13 +48,13 @@ class Stack:
             self._clean.close()
             raise
 
-    def another_envoy(self, name: str, bootstrap: Mapping[str, Any]) -> Envoy:
-        """An Envoy in this machine's namespace, not started."""
+    def another_envoy(self, name: str, bootstrap: Mapping[str, Any], *confined: str) -> Envoy:
+        """An Envoy in this machine's namespace, not started; ``confined`` is a command that runs it."""
         admin = bootstrap["admin"]["address"]["socket_address"]
         return Envoy(
             self.host.dir / name,
             bootstrap,
-            prefix=self.host.argv(),
+            prefix=self.host.argv(*confined),
             args=["--drain-time-s", "3600"],
             connect=lambda: self.host.connect(admin["address"], admin["port_value"]),
         )

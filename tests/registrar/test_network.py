@@ -1,5 +1,6 @@
 """The table follows the listeners, and lets go before any Envoy does; with a firewall that only remembers."""
 
+from collections.abc import Iterable, Mapping
 from typing import cast
 
 import trio
@@ -7,7 +8,7 @@ import trio
 from shim.core.binding import Binding
 from shim.core.discovery.sessions import Session
 from shim.core.firewall.names import FAMILIES
-from shim.core.firewall.table import Served, Table, served
+from shim.core.firewall.table import NOTHING, Served, Table, served
 from shim.core.leases.lease import Lease
 from shim.registrar.api import Api
 from shim.registrar.firewall.keeper import Firewall, Status
@@ -55,12 +56,19 @@ class FakeFirewall:
 class Registrar:
     """A State with a firewall, and one Envoy."""
 
-    def __init__(self, *, present: tuple[Served, ...] = (), settled: bool = True, envoy: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        present: Iterable[Served] = (),
+        kept: Mapping[Served, int] = NOTHING,
+        settled: bool = True,
+        envoy: bool = True,
+    ) -> None:
         self.state = QuietState(settled=settled)
         self.api = Api(self.state)
         self.firewall = FakeFirewall()
         self.network = self.state.network
-        self.network.use(cast(Firewall, self.firewall), frozenset(present))
+        self.network.use(cast(Firewall, self.firewall), Table(frozenset(present), kept))
         # What a host with Docker's defaults has.
         self.network._docker_rules = dict.fromkeys(FAMILIES, True)
         self.envoy: Session | None = None
@@ -85,14 +93,15 @@ class Registrar:
             told.request(resources.version, resources.version, resources.sequence, now)
             self.state.touch()
 
-    def publish(self, binding: Binding = ONE, mode: str = "http") -> Lease:
+    def publish(self, binding: Binding = ONE, mode: str = "http", keeps: bool = False) -> Lease:
         lease = make_lease(self.state.registry.newest() + 1, binding, now=self.state.now())
         self.state.registry.add(lease)
-        self.state.label((lease, *make_labelled("web", mode=mode)))
+        service, serving = make_labelled("web", mode=mode)
+        self.state.label((lease, service, serving._replace(keeps_client=keeps)))
         return lease
 
-    def served(self, binding: Binding = ONE) -> Lease:
-        lease = self.publish(binding)
+    def served(self, binding: Binding = ONE, keeps: bool = False) -> Lease:
+        lease = self.publish(binding, keeps=keeps)
         self.acknowledge()  # its cluster
         self.acknowledge()
         self.firewall.apply()
@@ -117,6 +126,39 @@ async def test_the_table_is_asked_for_once_for_each_change() -> None:
     registrar.state.touch()
     assert len(registrar.firewall.wanted) == before + 1
     assert registrar.network.size == 1
+
+
+@in_trio
+async def test_clients_whose_address_is_kept_are_led_away_before_the_second_listener_goes() -> None:
+    registrar = Registrar()
+    network = registrar.network
+    lease = registrar.served(keeps=True)
+    port = registrar.state.registry.second.listed[lease.binding.address].port
+    assert registrar.table == Table(frozenset([ANY]), {ANY: port}, local=True)
+    assert network.why_not_kept(lease) == ""
+    # It has gone for a reason of its own: the first stays.
+    assert registrar.envoy is not None
+    registrar.envoy.rejected["tcp/0.0.0.0:8080#keep"] = "Setting socket options failed"
+    registrar.state.touch()
+    assert registrar.table == Table(frozenset([ANY]), local=True)
+    assert network.withdrawing
+    assert network.why_not_kept(lease) == "Envoy envoy-1 has no CAP_NET_RAW"
+
+
+@in_trio
+async def test_client_addresses_are_kept_over_a_registrars_restart() -> None:
+    registrar = Registrar(present=[ANY], kept={ANY: 28999}, settled=False, envoy=False)
+    lease = registrar.publish(keeps=True)
+    registrar.network.take_over([lease.binding.address])
+    registrar.state.settling.settled = True
+    registrar.state.registry.list_staged(registrar.state.now())
+    registrar.state.touch()
+    assert registrar.table == Table(frozenset([ANY]), {ANY: 28999}, local=True)
+    registrar.firewall.apply()
+    assert registrar.network.why_not_kept(lease) == ""
+    registrar.firewall.active, registrar.firewall.reason = False, "no nft program"
+    assert registrar.network.why_not_kept(lease) == "no nft program"
+    assert registrar.network.why_not_kept(registrar.publish(make_binding(81))) is None
 
 
 @in_trio

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from shim.core.docker.containers import Container, labels_of, name_of
-from shim.core.envoy.modes import FALLBACK_MODE, MODES, Mode, Serving, mode_names, none_of_the_modes
+from shim.core.envoy.modes import FALLBACK_MODE, MODES, Serving, mode_names, none_of_the_modes
 from shim.core.service import Service
 from shim.core.text import printable
 
@@ -59,6 +59,10 @@ def _proxy_mode(labels: Labels) -> str:
     return labels.get(PROXY_MODE.name, "")
 
 
+def _client_address(labels: Labels) -> str:
+    return labels.get(CLIENT_ADDRESS.name, "")
+
+
 SERVICE_NAME = _of_service(
     "ServiceName",
     "the name in traces, metrics and `status`",
@@ -81,7 +85,17 @@ PROXY_MODE = Label(
     _proxy_mode,
     lambda _, serving: serving.mode.name,
 )
-LABELS = (SERVICE_NAME, ENVIRONMENT_NAME, PROXY_MODE)
+KEEP, OFF = "keep", "off"
+CLIENT_ADDRESS = Label(
+    "ClientAddress",
+    f"`{KEEP}`: the container [sees the address](networking.md#the-clients-own-address) of clients on the"
+    f" network; `{OFF}`",
+    "`client_address`",
+    "",
+    _client_address,
+    lambda _, serving: KEEP if serving.keeps_client else OFF,
+)
+LABELS = (SERVICE_NAME, ENVIRONMENT_NAME, PROXY_MODE, CLIENT_ADDRESS)
 
 
 def service_of(container: Container) -> Service:
@@ -94,16 +108,29 @@ def service_of(container: Container) -> Service:
     return Service(**told, container=name, image=image, container_id=identity)
 
 
-def serving_of(container: Container, default: Mode) -> Serving:
-    """How a container's TCP ports are served."""
-    label = PROXY_MODE.read(labels_of(container))
-    wanted = label.strip().lower()
-    if not wanted:
-        return Serving(default)
-    if wanted in MODES:
-        return Serving(MODES[wanted])
-    wrong = f"label {PROXY_MODE.name}={printable(label)!r}"
-    return Serving(FALLBACK_MODE, f"{wrong} is {none_of_the_modes()}: served as {FALLBACK_MODE.name}")
+def serving_of(container: Container, default: Serving) -> Serving:
+    """How a container's TCP ports are served; ``default``: where its labels do not say it."""
+    labels = labels_of(container)
+    mode, problem = default.mode, ""
+    if wanted := _word(labels, PROXY_MODE):
+        mode = MODES.get(wanted, FALLBACK_MODE)
+        if wanted not in MODES:
+            problem = f"{_wrong(labels, PROXY_MODE)} {none_of_the_modes()}: served as {mode.name}"
+    keeps = default.keeps_client
+    if wanted := _word(labels, CLIENT_ADDRESS):
+        keeps = wanted == KEEP
+        if wanted not in (KEEP, OFF):
+            wrong = f"{_wrong(labels, CLIENT_ADDRESS)} neither {KEEP} nor {OFF}: {OFF}"
+            problem = f"{problem}; {wrong}" if problem else wrong
+    return Serving(mode, problem, keeps)
+
+
+def _word(labels: Labels, label: Label) -> str:
+    return label.read(labels).strip().lower()
+
+
+def _wrong(labels: Labels, label: Label) -> str:
+    return f"label {label.name}={printable(label.read(labels))!r} is"
 
 
 def describe(service: Service, serving: Serving) -> str:

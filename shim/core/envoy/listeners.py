@@ -4,11 +4,13 @@ The rules of filters.py hold here too: a new dict each time, texts verbatim, and
 """
 
 from shim.core.envoy.filters import HttpOptions
-from shim.core.envoy.json import Json, keepalive, socket_address
+from shim.core.envoy.json import EXTENSIONS, Json, keepalive, socket_address
 from shim.core.envoy.modes import Mode
 from shim.core.service import Service
 
 LISTENER_TYPE = "type.googleapis.com/envoy.config.listener.v3.Listener"
+# The published address is known for a connection's own, and the client's is the container's peer.
+ORIGINAL = (("original_dst", "OriginalDst"), ("original_src", "OriginalSrc"))
 
 
 def listener(
@@ -40,3 +42,21 @@ def listener(
     if freebind:
         made["freebind"] = True
     return made
+
+
+def second_listener(first: Json, published_port: int) -> Json:
+    """The listener that calls the container from the client's own address, like ``first`` otherwise.
+
+    The firewall hands it connections that bear the published address.  Any other is somebody's on this host
+    who found its port, and is closed.
+    """
+    (chain,) = first["filter_chains"]
+    return {
+        **first,
+        "transparent": True,
+        "listener_filters": [
+            {"name": kind, "typed_config": {"@type": f"{EXTENSIONS}filters.listener.{kind}.v3.{message}"}}
+            for kind, message in ORIGINAL
+        ],
+        "filter_chains": [{"filter_chain_match": {"destination_port": published_port}, **chain}],
+    }

@@ -59,7 +59,9 @@ class Serving(NamedTuple):
     """How one port of a container is served.
 
     ``problem`` says what was wrong with the labels, for `status` and the log; empty: nothing.
+    ``keeps_client``: the container is to see the addresses of clients on the network.
     """
 
     mode: Mode
     problem: str = ""
+    keeps_client: bool = False

@@ -10,18 +10,18 @@ import json
 import re
 from typing import NamedTuple
 
-from shim.core.binding import WILDCARDS, Backend, Binding
+from shim.core.binding import WILDCARDS, Backend, Binding, listener_ip, second_name
 from shim.core.discovery.versions import Resource
 from shim.core.envoy.filters import HttpOptions
-from shim.core.envoy.listeners import listener
+from shim.core.envoy.listeners import listener, second_listener
 from shim.core.envoy.modes import MODES, Mode, Serving
 from shim.core.envoy.tracing import service_for
 from shim.core.envoy.upstreams import Upstream, cluster
 from shim.core.service import Service
 
-_HOLE = re.compile(rb'"@@port@@"|@@(\w+)@@')
-# Stands for a port until it is replaced by its hole: resources want a number there.
-_PORT = 1_000_000_007
+_HOLE = re.compile(rb"@@(\w+)@@")
+# Stand for ports until they are replaced by their holes: resources want a number there.
+_PORT, _PUBLISHED = 1_000_000_007, 1_000_000_009
 _SERVICE = Service(*(f"@@{field}@@" for field in Service._fields))
 
 
@@ -29,13 +29,14 @@ class Template:
     """Bytes with named holes."""
 
     def __init__(self, resource: object) -> None:
-        text = json.dumps(resource, separators=(",", ":")).replace(str(_PORT), '"@@port@@"').encode()
+        dumped = json.dumps(resource, separators=(",", ":")).replace(str(_PORT), "@@port@@")
+        text = dumped.replace(str(_PUBLISHED), "@@published@@").encode()
         self._parts: list[bytes] = []
         self._names: list[str] = []
         end = 0
         for hole in _HOLE.finditer(text):
             self._parts.append(text[end : hole.start()])
-            self._names.append((hole[1] or b"port").decode())
+            self._names.append(hole[1].decode())
             end = hole.end()
         self._parts.append(text[end:])
         self._holes = set(self._names)
@@ -57,6 +58,7 @@ class Shape(NamedTuple):
 
     mode: Mode
     freebind: bool
+    second: bool
     service: Service  # a hole for each text, but for those that are empty: they are left out of traces
 
 
@@ -71,25 +73,37 @@ class Templates:
             for mode in MODES.values()
         }
 
-    def listener(self, binding: Binding, cluster: str, service: Service, serving: Serving) -> Resource:
-        """The listener of one published TCP port."""
+    def listener(
+        self, binding: Binding, cluster: str, service: Service, serving: Serving, second_port: int = 0
+    ) -> Resource:
+        """The listener of one published TCP port, or with ``second_port`` its second one."""
         address = binding.address
         shown = service_for(service, self._options.tracing)
         shape = Shape(
             serving.mode,
             # A specific address may be assigned only after Envoy starts, or come and go.
-            freebind=address.ip not in WILDCARDS,
+            freebind=address.ip not in WILDCARDS and not second_port,
+            second=bool(second_port),
             service=Service(*(hole if text else "" for hole, text in zip(_SERVICE, shown, strict=True))),
         )
         template = self._listeners.get(shape) or self._listeners.setdefault(shape, self._template(shape))
+        name, ip = str(address), address.ip
+        if second_port:
+            name, ip = second_name(address), listener_ip(address)
         return template.fill(
-            listener=str(address), ip=address.ip, port=address.port, cluster=cluster, **shown._asdict()
+            listener=name,
+            ip=ip,
+            port=second_port or address.port,
+            published=address.port,
+            cluster=cluster,
+            **shown._asdict(),
         )
 
     def _template(self, shape: Shape) -> Template:
         # Statistics go by the cluster's name.
         place = ("@@listener@@", "@@ip@@", _PORT, "@@cluster@@", "@@cluster@@")
-        return Template(listener(shape.mode, *place, shape.service, self._options, freebind=shape.freebind))
+        made = listener(shape.mode, *place, shape.service, self._options, freebind=shape.freebind)
+        return Template(second_listener(made, _PUBLISHED) if shape.second else made)
 
     def cluster(self, name: str, backend: Backend, upstream: Upstream) -> Resource:
         """The cluster of one container port."""

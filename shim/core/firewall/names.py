@@ -13,6 +13,8 @@ OUTPUT_HOOK = "type nat hook output priority -110; policy accept;"
 # After connection tracking (-200), before any address is mapped.
 KEEP = "keep"
 KEEP_HOOK = "type filter hook prerouting priority mangle; policy accept;"
+# Of second listeners: below the ports that the kernel gives to clients, and of no well-known program.
+PORTS = range(28200, 30000)
 # A jump from PREROUTING: see script.py.
 REUSED = "reused_source_port"
 HELD = "held"

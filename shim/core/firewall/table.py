@@ -1,6 +1,7 @@
 """The table as it should be: a value, compared and replaced whole."""
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
@@ -37,6 +38,10 @@ class Keeping(NamedTuple):
     rule_priority: int = 7776
     # Interfaces of no network client: those of containers, and of the host itself.
     inner: tuple[str, ...] = ("lo", "docker0", "docker_gwbridge", "br-*")
+
+    def knows(self, interface: str) -> bool:
+        """Whether answers that come in by this interface find back."""
+        return any(fnmatchcase(interface, name) for name in self.inner)
 
 
 USUAL = Keeping()

@@ -14,14 +14,15 @@ newest is served; the older one is served again should it be the survivor.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from shim.core.binding import Address, Backend, Binding, overlap
+from shim.core.binding import Address, Backend, overlap
 from shim.core.discovery.sessions import Sessions
-from shim.core.discovery.versions import Resource, VersionedSet
+from shim.core.discovery.versions import VersionedSet
 from shim.core.envoy.modes import Serving
 from shim.core.leases.cluster_claims import ClusterClaims, ClusterMaker
 from shim.core.leases.lease import Lease, Stage, Unlabelled
+from shim.core.leases.second_listeners import ListenerMaker, SecondListeners
 from shim.core.service import Service
 
 # How long an Envoy that does not answer can hold up what depends on it (seconds).
@@ -33,18 +34,23 @@ SIBLING_GRACE = 5.0
 
 _ON_THE_WAY = (Stage.STAGED, Stage.LISTED)
 
-ListenerMaker = Callable[[Binding, str, Service, Serving], Resource]
-
 
 class Registry:
     """Every lease, and the two resource sets that follow from them.  No I/O, no clock."""
 
-    def __init__(self, sessions: Sessions, make_listener: ListenerMaker, make_cluster: ClusterMaker) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        make_listener: ListenerMaker,
+        make_cluster: ClusterMaker,
+        second: SecondListeners | None = None,
+    ) -> None:
         self.sessions = sessions
         self._clusters = ClusterClaims(make_cluster, ENVOY_TIMEOUT)
         self.clusters = self._clusters.resources
         self.listeners = VersionedSet()
         self._make_listener = make_listener
+        self.second = second or SecondListeners()
         self._leases: dict[int, Lease] = {}
         self._by_address: dict[Address, list[Lease]] = {}
         self._by_container: dict[str, list[int]] = {}  # oldest first
@@ -196,6 +202,12 @@ class Registry:
         for lease in list(self._staged.values()):
             self._list(lease, now)
 
+    def list_second_listeners(self) -> None:
+        """Put in, or take out, every second listener: whether there can be any has changed."""
+        for lease in self._leases.values():
+            if lease.stage is Stage.LISTED and lease.serving is not None and lease.serving.keeps_client:
+                self.second.put(lease, self.listeners, self._make_listener)
+
     def due(self) -> float:
         """When ``advance`` has work even if no Envoy polls (seconds); infinity: never."""
         return self._due if self._scanned else self._first_deadline()
@@ -237,8 +249,9 @@ class Registry:
         assert lease.service is not None and lease.serving is not None
         del self._staged[lease.id]
         address = lease.binding.address
-        resource = self._make_listener(lease.binding, lease.cluster, lease.service, lease.serving)
+        resource = self._make_listener(lease.binding, lease.cluster, lease.service, lease.serving, 0)
         self.listeners.put(str(address), resource)
+        self.second.put(lease, self.listeners, self._make_listener)
         lease.listener_sequence = self.listeners.sequence
         self._withdrawn.pop(address, None)
         lease.enter(Stage.LISTED, now)
@@ -258,6 +271,7 @@ class Registry:
         # This lease's listener, or that of the older lease that it was to replace.
         heirs = [r for r in self._by_address[address] if r is not lease and r.stage in _ON_THE_WAY]
         if not heirs and self.listeners.remove(str(address)):
+            self.second.remove(address, self.listeners)
             self._withdrawn[address] = (self.listeners.sequence, now)
         lease.listener_sequence = self.listeners.sequence
         self._retire_cluster(lease)

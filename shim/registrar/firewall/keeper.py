@@ -9,7 +9,7 @@ import trio
 
 from shim.core.firewall import notices
 from shim.core.firewall.names import FAMILY, TABLE
-from shim.core.firewall.table import USUAL, Keeping, Served, Table
+from shim.core.firewall.table import USUAL, Keeping, Table
 from shim.registrar.firewall import watch
 from shim.registrar.firewall.backoff import Backoff
 from shim.registrar.firewall.kernel import Kernel
@@ -90,7 +90,7 @@ class Firewall:
                 await self._settling.wait()
         return self._applied >= generation
 
-    async def present(self) -> frozenset[Served]:
+    async def present(self) -> Table:
         """The addresses in the kernel's table now: what an earlier registrar left."""
         return await self._kernel.present()
 

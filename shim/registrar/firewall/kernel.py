@@ -5,7 +5,7 @@ import logging
 from shim.core.firewall import listing, script
 from shim.core.firewall.names import FAMILY, TABLE
 from shim.core.firewall.routes import Conflict
-from shim.core.firewall.table import Keeping, Served, Table
+from shim.core.firewall.table import Keeping, Table
 from shim.registrar.firewall.probe import why_not
 from shim.registrar.firewall.programs import ProgramError, Programs
 from shim.registrar.firewall.way_back import WayBack
@@ -68,12 +68,13 @@ class Kernel:
             return False
         return listing.agrees(found, self.table, script.whole(self.table))
 
-    async def present(self) -> frozenset[Served]:
+    async def present(self) -> Table:
         """The addresses in the kernel's table now; none where it cannot be read."""
         try:
-            return listing.parse(await self._programs.nft(*LIST)).served
+            found = listing.parse(await self._programs.nft(*LIST))
         except (ProgramError, listing.ListingError):
-            return frozenset()
+            return Table()
+        return Table(found.served, found.keep)
 
     def _change_to(self, table: Table | None) -> str | None:
         if not self.known:

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from shim.core.docker.containers import addresses_of, published_by
 from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, Label, service_of, serving_of
-from shim.core.envoy.modes import MODES
+from shim.core.envoy.modes import MODES, Serving
 from shim.core.service import Service, unnamed_service
 from shim.core.text import NAME_LIMIT, printable, stat_name
 from tests.builders import make_backend
 from tests.harness.fake_dockerd import make_container
 
+DEFAULT = Serving(MODES["http"])
 COMPOSE = {COMPOSE_SERVICE: "api", COMPOSE_PROJECT: "shop"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -76,10 +77,35 @@ def test_an_unknown_mode_is_served_as_http_and_complained_of_in_a_line(
     label: str | None, default: str, mode: str, complains: bool
 ) -> None:
     labels = {} if label is None else {"ProxyMode": label}
-    serving = serving_of(make_container(labels=labels), MODES[default])
+    serving = serving_of(make_container(labels=labels), Serving(MODES[default]))
     assert serving.mode.name == mode
     assert bool(serving.problem) is complains
     assert len(serving.problem) < 300 and serving.problem.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("label", "default", "keeps", "complains"),
+    [
+        (None, False, False, False),
+        (None, True, True, False),
+        (" ", True, True, False),
+        ("keep", False, True, False),
+        (" Keep\n", False, True, False),
+        ("off", True, False, False),
+        ("true", True, False, True),
+        ("x\n" * 5_000, False, False, True),
+    ],
+)
+def test_clients_addresses_are_kept_only_where_the_label_or_the_default_says_so(
+    label: str | None, default: bool, keeps: bool, complains: bool
+) -> None:
+    labels = {} if label is None else {"ClientAddress": label}
+    serving = serving_of(make_container(labels=labels), DEFAULT._replace(keeps_client=default))
+    assert serving.keeps_client is keeps
+    assert bool(serving.problem) is complains
+    assert len(serving.problem) < 300 and serving.problem.isprintable()
+    both = serving_of(make_container(labels={**labels, "ProxyMode": "grpc"}), DEFAULT)
+    assert ("ClientAddress" in both.problem, "ProxyMode" in both.problem) == (complains, True)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +138,16 @@ def test_a_service_keeps_dockers_own_names_beside_its_own() -> None:
 @pytest.mark.parametrize("label", LABELS, ids=lambda label: label.name)
 def test_each_label_sets_its_own_text_and_nothing_else(label: Label) -> None:
     bare, named = make_container(), make_container(labels={label.name: "x y"})
-    (found, serving), before = (service_of(named), serving_of(named, MODES["http"])), service_of(bare)
+    (found, serving), before = (service_of(named), serving_of(named, DEFAULT)), service_of(bare)
     assert found == (before._replace(**{label.field: "x y"}) if label.field else before)
-    assert label.applied(found, serving) == ("x y" if label.field else serving.mode.name)
+    assert label.applied(found, serving) == (
+        "x y" if label.field else ("http" if label.name == "ProxyMode" else "off")
+    )
 
 
 def test_no_other_label_leaves_the_machine() -> None:
     container = make_container(labels={"secret": "hunter2", "com.example.password": "hunter2"})
-    assert "hunter2" not in repr((service_of(container), serving_of(container, MODES["http"])))
+    assert "hunter2" not in repr((service_of(container), serving_of(container, DEFAULT)))
 
 
 def test_a_port_that_nobody_knows_is_called_after_its_backend() -> None:
@@ -131,7 +159,7 @@ def test_a_port_that_nobody_knows_is_called_after_its_backend() -> None:
 @example({"Id": "\ud800"})
 @example({"Names": [None]})
 def test_any_json_gives_a_service_that_can_be_used_as_it_is(container: dict[str, Any]) -> None:
-    service, serving = service_of(container), serving_of(container, MODES["http"])
+    service, serving = service_of(container), serving_of(container, DEFAULT)
     assert service.name
     assert serving.mode in MODES.values()
     for text in (*service, serving.problem):

@@ -65,6 +65,24 @@ def test_a_listener_is_the_dict_that_it_stands_for(
     assert json.loads(made)["address"]["socket_address"]["port_value"] == address.port
 
 
+@given(BINDINGS, st.sampled_from(["http", "tcp"]), st.integers(1, 65535))
+@example(make_binding(ip="10.0.0.1"), "http", 1000000009 % 65536)
+def test_a_second_listener_is_the_first_but_for_what_keeps_the_clients_address(
+    binding: Binding, mode: str, port: int
+) -> None:
+    templates, serving = Templates(HttpOptions()), Serving(MODES[mode])
+    first = json.loads(b"".join(templates.listener(binding, "web", make_service(), serving)))
+    second = json.loads(b"".join(templates.listener(binding, "web", make_service(), serving, port)))
+    loopback = "::1" if ":" in binding.address.ip else "127.0.0.1"
+    assert second["address"]["socket_address"] == {"address": loopback, "port_value": port}
+    (chain,) = second["filter_chains"]
+    assert chain.pop("filter_chain_match") == {"destination_port": binding.address.port}
+    assert [found["name"] for found in second.pop("listener_filters")] == ["original_dst", "original_src"]
+    assert second.pop("transparent") is True
+    first.pop("freebind", None)
+    assert second == {**first, "name": f"{binding.address}#keep", "address": second["address"]}
+
+
 @given(st.text(st.characters()), BINDINGS, st.sampled_from(list(MODES)))
 def test_a_cluster_is_the_dict_that_it_stands_for(name: str, binding: Binding, mode: str) -> None:
     backend = binding.backend

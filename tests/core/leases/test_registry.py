@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.core.binding import Address, Backend, Binding, overlap
+from shim.core.binding import Address, Backend, Binding, overlap, second_name
 from shim.core.discovery.sessions import Session, Sessions
 from shim.core.discovery.versions import Resource
 from shim.core.envoy.modes import Serving
@@ -85,10 +85,12 @@ class Host:
         }
 
 
-def _listener(binding: Binding, cluster: str, service: Service, serving: Serving) -> Resource:
-    return (
-        json.dumps({"name": str(binding.address), "cluster": cluster, "mode": serving.mode.name}).encode(),
-    )
+def _listener(
+    binding: Binding, cluster: str, service: Service, serving: Serving, second_port: int
+) -> Resource:
+    name = second_name(binding.address) if second_port else str(binding.address)
+    listener = {"name": name, "cluster": cluster, "mode": serving.mode.name, "port": second_port}
+    return (json.dumps(listener).encode(),)
 
 
 def _cluster(name: str, backend: Backend, upstream: Upstream) -> Resource:

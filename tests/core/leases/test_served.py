@@ -147,7 +147,7 @@ def test_a_mode_that_leaves_the_network_to_docker_is_not_served() -> None:
 def test_what_a_predecessor_served_stays_until_its_listener_goes() -> None:
     served = Served()
     lease = served.host.start(ONE, WEB)
-    served.addresses.inherit(frozenset([ONE.address, OTHER.address]))
+    served.addresses.inherit(frozenset([ONE.address, OTHER.address]), {})
     assert served.now() == {ONE.address}  # of the other there is no lease
     served.host.release(lease)
     assert served.now() == frozenset()
