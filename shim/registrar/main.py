@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import trio
 
@@ -37,6 +38,7 @@ from shim.registrar.trust import EnvoyUsers, share_with_group
 log = logging.getLogger("envoy-docker-shim")
 
 API_BACKLOG = 4096
+TABLE_SUFFIX = ".table"  # of a file beside the registration socket: its registrar keeps a firewall table
 FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
 
 
@@ -97,8 +99,7 @@ async def serve(config: Config) -> None:
         if config.firewall:
             firewall = Firewall(keeping=config.keeping)
             state.network.use(firewall, await firewall.present())
-        else:
-            await _leave_no_table()
+        await _note_table(Path(config.socket + TABLE_SUFFIX), config.firewall)
         admitted, failed = state.recover()
         state.network.take_over([lease.binding.address for lease in state.registry])
         log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
@@ -118,12 +119,19 @@ async def serve(config: Config) -> None:
         notify("STOPPING=1")
 
 
-async def _leave_no_table() -> None:
-    """What an earlier registrar left would lead network clients as nobody wants it any more."""
+async def _note_table(note: Path, kept: bool) -> None:
+    """Where no table is to be kept, take away the one that an earlier registrar of this socket kept.
+
+    It would lead network clients as nobody wants it any more; any other registrar's is left alone.
+    """
     try:
-        await clear(Programs())
-    except ProgramError as error:
-        log.debug("no firewall table is taken away: %s", error)
+        if kept:
+            note.touch()
+        elif note.exists():
+            await clear(Programs())
+            note.unlink()
+    except (ProgramError, OSError) as error:
+        log.warning("the firewall table of an earlier registrar: %s", error)
 
 
 def _raise_file_limit() -> None:

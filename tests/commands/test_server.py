@@ -85,4 +85,4 @@ def test_status_says_what_needs_a_look(registrar: LoopbackRegistrar) -> None:
         registrar.wait_until_healthy()
         shown = registrar.command("status", check=False)
     assert shown.returncode == 1
-    assert "! no Envoy is connected: published TCP ports are not served" in shown.stdout
+    assert "! no Envoy is connected: " in shown.stdout

@@ -146,6 +146,7 @@ class LoopbackRegistrar(Registrar):
             "api_address": f"127.0.0.1:{api}",
             "envoy_admin": f"127.0.0.1:{self.admin}",
             "docker_host": f"unix://{directory}/docker.sock",
+            "firewall": False,  # this machine's own is not to be touched
         }
         super().__init__(Place(), artifact, directory, {**places, **settings}, api)
         for name in ("DOCKER_HOST", "SHIM_SOCKET", "SHIM_API_ADDR"):
