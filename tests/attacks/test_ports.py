@@ -19,7 +19,7 @@ from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
-ROUNDS = 8
+ROUNDS = 4
 API = f"127.0.0.1:{API_PORT}"
 PORT = 20000 + os.getpid() % 10000  # the thieves of several runs see each other's shims
 
