@@ -1,5 +1,6 @@
 """One soak: the machine, the tasks on it, and the figures."""
 
+import json
 import random
 import shutil
 import time
@@ -77,6 +78,8 @@ class Run:
         self.clients: Clients
         self.faults: Faults
         self.lag = 0.0  # by how much the machine was late at worst: what is late by that is its own doing
+        # It has what it needs for the firewall by then.
+        eventually(lambda: json.loads(stack.registrar.read("/status").text)["firewall"]["whole"])
         self.base = usage(stack.registrar.pid)  # before there is any container
         self.emptied: Usage  # when all of them are gone
         self.warm: Usage  # once the registrar is the last one, with all containers
