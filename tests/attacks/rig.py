@@ -24,6 +24,7 @@ from tests.harness.registrar import API_PORT, HostRegistrar
 from tests.harness.wait import eventually
 
 NOBODY = 65534
+REGISTRAR_NICE, ENVOY_NICE = "-10", "-5"  # as the units have it
 # What a user of subordinate ids has: his own, and a block of them.
 SUBORDINATE = range(100_000, 165_536)
 API = f"127.0.0.1:{API_PORT}"
@@ -91,7 +92,8 @@ class Rig:
             self.host.popen([sys.executable, "-c", ORIGIN])
             self.registrar = HostRegistrar(self.host, self.artifact, f"unix://{docker}", self._settings)
             eventually(docker.exists)
-            self.registrar.start()
+            self.registrar.launch(prefix=["nice", "-n", REGISTRAR_NICE])  # as its unit does
+            self.registrar.wait_until_healthy()
             self.bootstrap = self.make_bootstrap()
             self.envoy = self.make_envoy("envoy", self.bootstrap)
             clean.callback(self._end_shims)
@@ -109,16 +111,16 @@ class Rig:
     def make_envoy(self, name: str, bootstrap: Mapping[str, Any]) -> Envoy:
         """Not started."""
         admin = bootstrap["admin"]["address"]["socket_address"]
-        become: list[str] = []
+        become = ["nice", "-n", ENVOY_NICE]
         if self._envoy_user:
             (self.host.dir / name).mkdir()
             os.chown(self.host.dir / name, self._envoy_user, self._envoy_user)
             user = str(self._envoy_user)
-            become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+            become += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
         return Envoy(
             self.host.dir / name,
             bootstrap,
-            prefix=self.host.argv(*become) if become else self.host.argv(),
+            prefix=self.host.argv(*become),
             connect=lambda: self.host.connect(admin["address"], admin["port_value"]),
         )
 

@@ -105,7 +105,8 @@ def test_all_attacks_together_cost_nobody_else_anything(artifact: Path) -> None:
                         released.append(time.monotonic() - begun)
         registrar, envoy = peak_memory(rig.registrar.pid), peak_memory(rig.envoy.pid)
         print(
-            f"\n{len(served)} ports: registered {max(registered):.2f} s, served {max(served):.2f} s,"
+            f"\n{len(served)} ports: registered {max(registered):.2f} s, served {max(served):.2f} s"
+            f" (median {statistics.median(served):.2f}, {sum(s > 1 for s in served)} over a second),"
             f" released {max(released):.2f} s at the worst; {one.asked + other.asked} requests,"
             f" slowest {max(one.slowest, other.slowest):.2f} s; registrar {registrar:.0f} MB,"
             f" Envoy {envoy:.0f} MB at the peak"
