@@ -14,13 +14,6 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.modes import MODES, Mode
 
 
-def any_text(value: object) -> str:
-    """Any text, perhaps empty."""
-    if not isinstance(value, str):
-        raise ValueError("must be a text")
-    return value
-
-
 def some_text(value: object) -> str:
     """A text that is not empty."""
     if not isinstance(value, str) or not value:

@@ -85,4 +85,8 @@ def test_status_says_what_needs_a_look(registrar: LoopbackRegistrar) -> None:
         registrar.wait_until_healthy()
         shown = registrar.command("status", check=False)
     assert shown.returncode == 1
-    assert "! no Envoy is connected: " in shown.stdout
+    # Which of the two depends on whether this machine has rules of Docker's.
+    past = "clients on the network reach containers by Docker's own rules, and those on this host are refused"
+    lines = [line.partition(": ") for line in shown.stdout.splitlines()]
+    told = [text for what, _, text in lines if what == "! no Envoy is connected"]
+    assert told in (["published TCP ports are not served"], [past])
