@@ -87,10 +87,14 @@ def make_listener(
     options: HttpOptions = HttpOptions(),  # noqa: B008 (immutable)
     *,
     freebind: bool = False,
+    origin: str = "",
 ) -> Json:
     """A whole listener in this mode."""
     place = (name, ip, port, stat_prefix, cluster)
-    return listener(MODES[mode], *place, service or make_service(), options, freebind=freebind)
+    origin = origin or f"{cluster}-origin"
+    return listener(
+        MODES[mode], *place, service or make_service(), options, freebind=freebind, origin=origin
+    )
 
 
 def make_cluster(mode: str, name: str, ip: str, port: int) -> Json:

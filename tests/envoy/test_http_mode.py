@@ -1,4 +1,7 @@
-"""Http mode on a real Envoy: each side sees what the other sent, and what we say we add."""
+"""Http mode on a real Envoy: each side sees what the other sent, and what we say we add.
+
+So it is in mode auto for clients that speak HTTP.
+"""
 
 import re
 import socket
@@ -30,8 +33,9 @@ class Served(NamedTuple):
     missing: Address  # its cluster is not there
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=["http", "auto"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    mode: str = request.param
     with HttpEcho(LOOPBACK) as http, H2cEcho(LOOPBACK) as h2c, socket.socket() as closed:
         assert isinstance(http, HttpEcho)
         closed.bind((LOOPBACK, 0))
@@ -42,19 +46,25 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         ]
         wildcard = "0.0.0.0"
         listeners = [
-            listener("plain", wildcard, "web-prod-80"),
-            listener("trusting", wildcard, "web-prod-80", HttpOptions(trusted_hops=1)),
-            listener("h2c", wildcard, "grpc-prod-80"),
-            listener("refused", wildcard, "refused"),
-            listener("missing", wildcard, "missing"),
+            listener(mode, "plain", wildcard, "web-prod-80"),
+            listener(mode, "trusting", wildcard, "web-prod-80", HttpOptions(trusted_hops=1)),
+            listener(mode, "h2c", wildcard, "grpc-prod-80"),
+            listener(mode, "refused", wildcard, "refused"),
+            listener(mode, "missing", wildcard, "missing"),
         ]
         with Envoy(tmp_path_factory.mktemp("envoy"), static_bootstrap(listeners, clusters)) as envoy:
             ports = {name: (LOOPBACK, port) for name, (_, port) in envoy.listeners().items()}
             yield Served(envoy, http, **ports)
 
 
-def listener(name: str, ip: str, to: str, options: HttpOptions = HttpOptions()) -> dict[str, object]:  # noqa: B008
-    return make_listener("http", name, ip, 0, name, to, make_service(), options)
+def listener(
+    mode: str,
+    name: str,
+    ip: str,
+    to: str,
+    options: HttpOptions = HttpOptions(),  # noqa: B008 (immutable)
+) -> dict[str, object]:
+    return make_listener(mode, name, ip, 0, name, to, make_service(), options)
 
 
 def lines(request_head: bytes) -> list[str]:

@@ -1,4 +1,7 @@
-"""Tcp mode on a real Envoy: bytes, half-closes and resets pass as they come."""
+"""Tcp mode on a real Envoy: bytes, half-closes and resets pass as they come.
+
+So it is in mode auto for clients that speak something else than HTTP, or wait for their container to speak.
+"""
 
 import contextlib
 import re
@@ -54,8 +57,9 @@ class Served(NamedTuple):
     six: Address
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=["tcp", "auto"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    mode: str = request.param
     with contextlib.ExitStack() as stack:
         echo = stack.enter_context(TcpEcho(LOOPBACK, greeting=GREETING))
         first = ClosesFirst(LOOPBACK)
@@ -69,9 +73,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "resets": resets.address,
             "refused": (LOOPBACK, closed.getsockname()[1]),
         }
-        clusters = [make_cluster("tcp", name, ip, port) for name, (ip, port) in backends.items()]
-        listeners = [make_listener("tcp", name, LOOPBACK, 0, name, name) for name in backends]
-        listeners.append(make_listener("tcp", "six", "::1", 0, "six", "echo"))
+        clusters = [make_cluster(mode, name, ip, port) for name, (ip, port) in backends.items()]
+        listeners = [make_listener(mode, name, LOOPBACK, 0, name, name) for name in backends]
+        listeners.append(make_listener(mode, "six", "::1", 0, "six", "echo"))
         directory = tmp_path_factory.mktemp("envoy")
         envoy = stack.enter_context(Envoy(directory, static_bootstrap(listeners, clusters)))
         yield Served(envoy, first, **envoy.listeners())

@@ -6,6 +6,7 @@ The rules of filters.py hold here too: a new dict each time, texts verbatim, and
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.json import EXTENSIONS, Json, keepalive, socket_address
 from shim.core.envoy.modes import Mode
+from shim.core.envoy.sniffing import counts_who_speaks_first, http_match, inspector
 from shim.core.service import Service
 
 LISTENER_TYPE = "type.googleapis.com/envoy.config.listener.v3.Listener"
@@ -24,12 +25,14 @@ def listener(
     options: HttpOptions,
     *,
     freebind: bool = False,
+    origin: str = "",
 ) -> Json:
     """The listener of one published TCP port, served in this mode.
 
     ``name`` is any text but the empty one; ``stat_prefix`` and ``cluster`` are ``[A-Za-z0-9_-]`` only, since
     a dot breaks Prometheus labels.  ``service`` is from ``tracing.service_for``.
     ``freebind``: bind although the address is not on the host (yet); for specific addresses only.
+    ``origin``: names the counters of a mode that tells connections apart; characters as of ``stat_prefix``.
     """
     made: Json = {
         "@type": LISTENER_TYPE,
@@ -41,6 +44,11 @@ def listener(
     }
     if freebind:
         made["freebind"] = True
+    if mode.otherwise is not None:
+        (chain,) = made["filter_chains"]
+        others = [counts_who_speaks_first(origin), mode.otherwise(stat_prefix, cluster, service, options)]
+        made |= inspector()
+        made["filter_chains"] = [{"filter_chain_match": http_match(), **chain}, {"filters": others}]
     return made
 
 
@@ -50,13 +58,18 @@ def second_listener(first: Json, published_port: int) -> Json:
     The firewall hands it connections that bear the published address.  Any other is somebody's on this host
     who found its port, and is closed.
     """
-    (chain,) = first["filter_chains"]
+    originals = [
+        {"name": kind, "typed_config": {"@type": f"{EXTENSIONS}filters.listener.{kind}.v3.{message}"}}
+        for kind, message in ORIGINAL
+    ]
     return {
         **first,
         "transparent": True,
-        "listener_filters": [
-            {"name": kind, "typed_config": {"@type": f"{EXTENSIONS}filters.listener.{kind}.v3.{message}"}}
-            for kind, message in ORIGINAL
-        ],
-        "filter_chains": [{"filter_chain_match": {"destination_port": published_port}, **chain}],
+        "listener_filters": originals + first.get("listener_filters", []),
+        "filter_chains": [_only_from(published_port, chain) for chain in first["filter_chains"]],
     }
+
+
+def _only_from(published_port: int, chain: Json) -> Json:
+    match = {"destination_port": published_port, **chain.get("filter_chain_match", {})}
+    return {**chain, "filter_chain_match": match}

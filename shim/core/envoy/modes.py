@@ -20,8 +20,18 @@ class Mode(NamedTuple):
     upstream: Upstream  # what its cluster speaks to the container
     statistics: str  # the root in Envoy's statistics below which its ports have theirs
     takes_network: bool = True  # network clients are led to Envoy, past Docker's own rules
+    # What it does with connections that are not HTTP, where those are told apart (sniffing.py).
+    otherwise: NetworkFilter | None = None
 
 
+AUTO = Mode(
+    "auto",
+    "tells each connection apart by its first bytes: HTTP as `http` has it, all else as `tcp`",
+    http_filter,
+    HTTP_UPSTREAM,
+    "http",
+    otherwise=tcp_filter,
+)
 HTTP = Mode("http", "a reverse proxy for HTTP/1.x, h2c and gRPC", http_filter, HTTP_UPSTREAM, "http")
 TCP = Mode("tcp", "passes bytes, and counts connections", tcp_filter, TCP_UPSTREAM, "tcp")
 DIRECT = Mode(
@@ -33,7 +43,7 @@ DIRECT = Mode(
     takes_network=False,
 )
 
-MODES = {mode.name: mode for mode in (HTTP, TCP, DIRECT)}
+MODES = {mode.name: mode for mode in (AUTO, HTTP, TCP, DIRECT)}
 
 # What serves a container without labels, and one whose label is none of the modes.
 DEFAULT_MODE = HTTP

@@ -18,6 +18,7 @@ from shim.core.envoy.modes import MODES, Mode, Serving
 from shim.core.envoy.tracing import service_for
 from shim.core.envoy.upstreams import Upstream, cluster
 from shim.core.service import Service
+from shim.core.text import stat_name
 
 _HOLE = re.compile(rb"@@(\w+)@@")
 # Stand for ports until they are replaced by their holes: resources want a number there.
@@ -62,6 +63,11 @@ class Shape(NamedTuple):
     service: Service  # a hole for each text, but for those that are empty: they are left out of traces
 
 
+def origin_of(service: Service, backend: Backend) -> str:
+    """What counters are named after that are one container port's: another container's never add to them."""
+    return f"{stat_name(service.container_id or backend.ip)}-{backend.port}"
+
+
 class Templates:
     """The resources of every binding under one configuration."""
 
@@ -96,13 +102,15 @@ class Templates:
             port=second_port or address.port,
             published=address.port,
             cluster=cluster,
+            origin=origin_of(service, binding.backend),
             **shown._asdict(),
         )
 
     def _template(self, shape: Shape) -> Template:
         # Statistics go by the cluster's name.
         place = ("@@listener@@", "@@ip@@", _PORT, "@@cluster@@", "@@cluster@@")
-        made = listener(shape.mode, *place, shape.service, self._options, freebind=shape.freebind)
+        free, origin = shape.freebind, "@@origin@@"
+        made = listener(shape.mode, *place, shape.service, self._options, freebind=free, origin=origin)
         return Template(second_listener(made, _PUBLISHED) if shape.second else made)
 
     def cluster(self, name: str, backend: Backend, upstream: Upstream) -> Resource:

@@ -31,6 +31,7 @@ PLACEHOLDERS = {
     "ip": "@IP@",
     "stat_prefix": "@STAT@",
     "cluster": "@CLUSTER@",
+    "origin": "@ORIGIN@",
     "service": Service(*(f"@{field}@" for field in Service._fields)),
 }
 
@@ -66,9 +67,12 @@ def test_a_listener_made_from_placeholders_becomes_any_other_by_replacing_bytes(
     options: HttpOptions, mode: str
 ) -> None:
     real = Service(*(f'we"b@sha256:{field}' for field in Service._fields))
-    wanted = make_listener(mode, "tcp/[::]:80", "::", 80, "we_b-80", "we_b-80", real, options)
+    wanted = make_listener(
+        mode, "tcp/[::]:80", "::", 80, "we_b-80", "we_b-80", real, options, origin="0123456789ab-80"
+    )
     text = json.dumps(made(mode, options))
     texts = {"@NAME@": "tcp/[::]:80", "@IP@": "::", "@STAT@": "we_b-80", "@CLUSTER@": "we_b-80"}
+    texts["@ORIGIN@"] = "0123456789ab-80"
     texts |= {f"@{field}@": value for field, value in real._asdict().items()}
     for placeholder, value in texts.items():
         text = text.replace(placeholder, json.dumps(value)[1:-1])
@@ -193,10 +197,11 @@ def test_no_two_resources_share_a_part_that_one_could_change_for_both() -> None:
         (3000, http(HttpOptions(OTLP))),
         (2450, http(HttpOptions(ZIPKIN))),
         (500, make_listener("tcp")),
+        (2700, make_listener("auto")),
         (1200, make_cluster("http", "web-prod-8080", "172.17.0.2", 80)),
         (520, make_cluster("tcp", "web-prod-8080", "172.17.0.2", 80)),
     ],
-    ids=["http", "otlp", "zipkin", "tcp", "http cluster", "tcp cluster"],
+    ids=["http", "otlp", "zipkin", "tcp", "auto", "http cluster", "tcp cluster"],
 )
 def test_a_resource_stays_small(limit: int, resource: dict[str, Any]) -> None:
     """Each LDS answer holds every listener, and costs Envoy's main thread 0.1 s a megabyte."""
