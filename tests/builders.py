@@ -92,9 +92,7 @@ def make_listener(
     """A whole listener in this mode."""
     place = (name, ip, port, stat_prefix, cluster)
     origin = origin or f"{cluster}-origin"
-    return listener(
-        MODES[mode], *place, service or make_service(), options, freebind=freebind, origin=origin
-    )
+    return listener(MODES[mode], *place, service or make_service(), options, freebind=freebind, origin=origin)
 
 
 def make_cluster(mode: str, name: str, ip: str, port: int) -> Json:
