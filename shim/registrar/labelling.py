@@ -10,6 +10,7 @@ from shim.core.docker.labels import describe
 from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
+from shim.core.leases.server_first import ServerFirst
 from shim.core.service import Service, unnamed_service
 from shim.registrar.events import PendingFlag
 
@@ -27,13 +28,15 @@ class Labelling:
     def __init__(self, registry: Registry, default: Serving, clock: Callable[[], float]) -> None:
         self.wanted = PendingFlag()
         self.default = default
+        self.server_first = ServerFirst()
         self._registry = registry
         self._now = clock
 
     def label(self, leases: Iterable[tuple[Lease, Service, Serving]]) -> bool:
         """Label these leases, and log what is new; returns whether anything is."""
         news: dict[tuple[Service, Serving], list[Binding]] = {}
-        for lease, service, serving in leases:
+        for lease, service, said in leases:
+            serving = self.server_first.decided(said, service.image, lease.binding.backend.port)
             if lease.labelled != (service, serving):
                 news.setdefault((service, serving), []).append(lease.binding)
                 self._registry.label(lease, service, serving, self._now())

@@ -32,6 +32,7 @@ from shim.registrar.firewall.programs import ProgramError, Programs
 from shim.registrar.http_server import HttpServer
 from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
+from shim.registrar.spoke_first import FILE_SUFFIX, remember, watch
 from shim.registrar.state import State
 from shim.registrar.trust import EnvoyUsers, share_with_group
 
@@ -100,6 +101,8 @@ async def serve(config: Config) -> None:
             firewall = Firewall(keeping=config.keeping)
             state.network.use(firewall, await firewall.present())
         await _note_table(Path(config.socket + TABLE_SUFFIX), config.firewall)
+        learnt = Path(config.socket + FILE_SUFFIX)
+        remember(learnt, state.labelling.server_first)
         admitted, failed = state.recover()
         state.network.take_over([lease.binding.address for lease in state.registry])
         log.info("found %d running shims%s", admitted, f", {failed} could not be taken up" if failed else "")
@@ -114,6 +117,7 @@ async def serve(config: Config) -> None:
             nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, config)
             nursery.start_soon(_follow_docker, config.docker_host, state)
+            nursery.start_soon(watch, state, str(config.envoy_admin), learnt)
             log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
             notify("READY=1")
         notify("STOPPING=1")

@@ -5,7 +5,7 @@ All changes are synchronous.  The code that made one calls ``touch``; a task tha
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -124,6 +124,17 @@ class State:
         """Give these leases their containers' labels, and run what follows if any are new."""
         if self.labelling.label(labelled):
             self.touch()
+
+    def take_in_who_speaks_first(self, spoke: Collection[str], answered: Collection[str]) -> None:
+        """Serve as bytes what mode auto looks at in vain; the two are as for ``ServerFirst.take_in``."""
+        changed = self.labelling.server_first.take_in(self.registry, spoke, answered)
+        for image, port in {(service.image, lease.binding.backend.port) for lease, service, _ in changed}:
+            log.info(
+                "containers of image %s speak first on port %d: mode auto serves it as bytes from now on",
+                image or "(unknown)",
+                port,
+            )
+        self.label(*changed)
 
     def settle(self) -> None:
         """Docker has listed its containers: answer waiting Envoys, now or once `resync` had its time."""

@@ -87,6 +87,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "state": found,
         "since": _wall(since, state),
         "mode": "udp" if udp else serving.mode.name if serving else None,
+        "mode_by": serving.chosen_by if serving and not udp else None,
         "service": service.name if service else None,
         "environment": service.environment if service else None,
         "container": service.container if service else None,

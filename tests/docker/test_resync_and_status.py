@@ -143,7 +143,7 @@ def test_status_shows_people_what_is_served_by_whom(stack: Stack) -> None:
     done = run(stack, "status")
     assert done.returncode == 0, done
     head, first, second, _, registrar, envoy = done.stdout.splitlines()
-    assert head.split()[:5] == ["STATE", "ADDRESS", "MODE", "NETWORK", "SERVICE"]
+    assert head.split()[:6] == ["STATE", "ADDRESS", "MODE", "BY", "NETWORK", "SERVICE"]
     assert first.split()[:7] == ["serving", "tcp/127.0.0.1:8210", "http", "nobody", "web", "dev", "front"]
     assert second.split()[:4] == ["serving", "udp/[::1]:8211", "udp", "nobody"]
     assert "Docker reachable" in registrar

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -113,7 +114,7 @@ def test_no_silent_or_slow_client_makes_a_container_count_that_waits_for_it(serv
     """Preconnects, health checks and scanners leave without a word; a slow client speaks late."""
     for turn in range(1, 4):
         with connect(served.web) as slow, connect(served.web), connect(served.echo) as other:
-            served.envoy.wait_for(lambda waited=3 * turn: waits(served.envoy) == waited)
+            served.envoy.wait_for(partial(has_waited, served.envoy, 3 * turn))
             slow.sendall(head("GET", "/"))
             with slow.makefile("rb") as stream:
                 assert read_answer(stream).status == 200
@@ -123,9 +124,9 @@ def test_no_silent_or_slow_client_makes_a_container_count_that_waits_for_it(serv
     assert origins(served.envoy) == []
 
 
-def waits(envoy: Envoy) -> int:
+def has_waited(envoy: Envoy, connections: int) -> bool:
     found = envoy.stats(r"^listener\.(web|echo)\.downstream_pre_cx_timeout$")
-    return sum(found.values())
+    return sum(found.values()) == connections
 
 
 def test_a_container_that_speaks_first_and_is_asked_by_http_has_not_answered_http(served: Served) -> None:

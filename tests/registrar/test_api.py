@@ -167,6 +167,7 @@ async def test_bindings_tell_everything_about_a_port() -> None:
         "backend": "172.17.0.2:80",
         "state": "published",
         "mode": "http",
+        "mode_by": "default",
         "service": "web",
         "environment": "dev",
         "container": "web-1",

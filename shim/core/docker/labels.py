@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from shim.core.docker.containers import Container, labels_of, name_of
-from shim.core.envoy.modes import FALLBACK_MODE, MODES, Serving, mode_names, none_of_the_modes
+from shim.core.envoy.modes import BY_LABEL, FALLBACK_MODE, MODES, Serving, mode_names, none_of_the_modes
 from shim.core.service import Service
 from shim.core.text import printable
 
@@ -111,9 +111,9 @@ def service_of(container: Container) -> Service:
 def serving_of(container: Container, default: Serving) -> Serving:
     """How a container's TCP ports are served; ``default``: where its labels do not say it."""
     labels = labels_of(container)
-    mode, problem = default.mode, ""
+    mode, chosen_by, problem = default.mode, default.chosen_by, ""
     if wanted := _word(labels, PROXY_MODE):
-        mode = MODES.get(wanted, FALLBACK_MODE)
+        mode, chosen_by = MODES.get(wanted, FALLBACK_MODE), BY_LABEL
         if wanted not in MODES:
             problem = f"{_wrong(labels, PROXY_MODE)} {none_of_the_modes()}: served as {mode.name}"
     keeps = default.keeps_client
@@ -122,7 +122,7 @@ def serving_of(container: Container, default: Serving) -> Serving:
         if wanted not in (KEEP, OFF):
             wrong = f"{_wrong(labels, CLIENT_ADDRESS)} neither {KEEP} nor {OFF}: {OFF}"
             problem = f"{problem}; {wrong}" if problem else wrong
-    return Serving(mode, problem, keeps)
+    return default._replace(mode=mode, problem=problem, keeps_client=keeps, chosen_by=chosen_by)
 
 
 def _word(labels: Labels, label: Label) -> str:
@@ -136,4 +136,5 @@ def _wrong(labels: Labels, label: Label) -> str:
 def describe(service: Service, serving: Serving) -> str:
     """One line for the log."""
     environment = f" ({service.environment})" if service.environment else ""
-    return f"{service.name}{environment}, {serving.mode.name}, container {service.container or 'unknown'}"
+    mode = f"{serving.mode.name} ({serving.chosen_by})"
+    return f"{service.name}{environment}, {mode}, container {service.container or 'unknown'}"

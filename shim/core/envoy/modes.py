@@ -65,13 +65,20 @@ def _listed(conjunction: str, quote: str = "") -> str:
     return f"{', '.join(others)} {conjunction} {last}"
 
 
+# Who chose a port's mode: a label, the key `default_mode`; or for auto the container's port, or how its
+# container was seen to behave.
+BY_LABEL, BY_DEFAULT, BY_PORT, BY_SEEN = "label", "default", "port", "seen"
+
+
 class Serving(NamedTuple):
     """How one port of a container is served.
 
     ``problem`` says what was wrong with the labels, for `status` and the log; empty: nothing.
     ``keeps_client``: the container is to see the addresses of clients on the network.
+    ``chosen_by``: who chose the mode, one of the above.
     """
 
     mode: Mode
     problem: str = ""
     keeps_client: bool = False
+    chosen_by: str = BY_DEFAULT

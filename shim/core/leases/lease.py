@@ -3,7 +3,7 @@
 from enum import Enum
 
 from shim.core.binding import Binding
-from shim.core.envoy.modes import Serving
+from shim.core.envoy.modes import AUTO, Serving
 from shim.core.service import Service
 
 
@@ -55,6 +55,12 @@ class Lease:
     def labelled(self) -> tuple[Service, Serving] | None:
         """What its container's labels say, once they are known."""
         return None if self.service is None or self.serving is None else (self.service, self.serving)
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether Envoy is to look at the first bytes of each of its connections."""
+        tcp = self.binding.address.proto == "tcp"
+        return tcp and self.serving is not None and self.serving.mode is AUTO
 
     def enter(self, stage: Stage, now: float) -> None:
         """Set the stage, and when it was reached (``now``: seconds on the registrar's clock)."""
