@@ -20,7 +20,7 @@ DEFAULTS = Config(
     socket=DEFAULT_SOCKET,
     api_address=Endpoint(path="/run/envoy-docker-shim/api.sock"),
     docker_host="unix:///var/run/docker.sock",
-    default_mode=MODES["http"],
+    default_mode=MODES["auto"],
     trusted_hops=0,
     tracing=None,
     envoy_admin=Endpoint(path="/run/envoy/admin.sock"),

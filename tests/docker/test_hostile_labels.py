@@ -79,11 +79,11 @@ def test_names_that_are_the_same_once_cleaned_lead_to_their_own_containers(stack
 
 
 @pytest.mark.parametrize("mode", ["HTTP\nX", "tcp;drop", "h" * 10_000, '"tcp"', "\uff54\uff43\uff50"])
-def test_a_mode_that_is_none_is_http_and_said_to_be_wrong(stack: Stack, mode: str) -> None:
+def test_a_mode_that_is_none_is_auto_and_said_to_be_wrong(stack: Stack, mode: str) -> None:
     run(stack.dockerd, 8530, {"ProxyMode": mode})
     assert stack.get(8530).text == "on8530\n"
     binding = stack.binding(8530)
-    assert binding["mode"] == "http"
+    assert binding["mode"] == "auto"
     assert none_of_the_modes() in binding["problem"] and len(binding["problem"]) < 200
     assert binding["problem"].isprintable()
 

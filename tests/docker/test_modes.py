@@ -108,11 +108,11 @@ def test_grpc_over_h2c_passes_http_mode_with_its_trailers(stack: Stack) -> None:
     assert dict(answer.trailers)["grpc-status"] == "0"
 
 
-def test_a_container_without_labels_is_served_as_http_under_its_own_name(stack: Stack) -> None:
+def test_a_container_without_labels_is_served_in_mode_auto_under_its_own_name(stack: Stack) -> None:
     stack.dockerd.run_http("hello", "-p", "8020:80", name="plain.one")
     assert stack.get(8020).text == "hello\n"
     binding = stack.binding(8020)
-    assert (binding["service"], binding["environment"], binding["mode"]) == ("plain.one", "", "http")
+    assert (binding["service"], binding["environment"], binding["mode"]) == ("plain.one", "", "auto")
     # A dot would break the labels on Envoy's Prometheus page.
     assert binding["cluster"] == "plain_one-8020"
     assert binding["problem"] == ""
@@ -139,11 +139,11 @@ def test_our_labels_count_more_than_composes(stack: Stack) -> None:
     assert stack.binding(8022)["cluster"] == "front-prod-8022"
 
 
-def test_an_unknown_proxy_mode_is_shown_as_a_problem_and_served_as_http(stack: Stack) -> None:
+def test_an_unknown_proxy_mode_is_shown_as_a_problem_and_served_in_mode_auto(stack: Stack) -> None:
     stack.dockerd.run_http("hello", "-p", "8023:80", labels={"ProxyMode": "htpt"})
     assert stack.get(8023).text == "hello\n"
     binding = stack.binding(8023)
-    assert binding["mode"] == "http"
+    assert binding["mode"] == "auto"
     assert "htpt" in binding["problem"]
 
 

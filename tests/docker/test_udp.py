@@ -110,7 +110,7 @@ def test_tcp_and_udp_on_one_port_are_two_bindings(stack: Stack) -> None:
     stack.dockerd.run_udp_echo("-p", "9006:7/udp", "-p", "9006:7/tcp")
     up(stack, "127.0.0.1", 9006)
     assert stack.binding(9006, proto="udp")["mode"] == "udp"
-    assert stack.binding(9006, proto="tcp")["mode"] == "http"
+    assert stack.binding(9006, proto="tcp")["mode"] == "auto"
 
 
 def test_removing_a_container_frees_its_port_at_once(stack: Stack) -> None:

@@ -113,7 +113,7 @@ def test_compose_runs_envoy_in_the_hosts_network_with_the_examples_file() -> Non
     assert [inside for _, inside in directories] == [str(Path(socket).parent) for socket in sockets]
 
 
-def test_compose_shows_http_tcp_udp_and_a_service_without_labels() -> None:
+def test_compose_shows_auto_tcp_udp_and_a_service_without_labels() -> None:
     services = {name: service for name, service in compose().items() if name != "envoy"}
     modes, default = {}, Serving(Config().default_mode)
     for name, service in services.items():
@@ -123,5 +123,5 @@ def test_compose_shows_http_tcp_udp_and_a_service_without_labels() -> None:
         (port,) = service["ports"]
         modes[name] = "udp" if port.endswith("/udp") else serving.mode.name
         assert set(service.get("labels", {})) <= set(LABELS)
-    assert modes == {"shop": "http", "cache": "tcp", "echo": "udp", "plain": "http"}
+    assert modes == {"shop": "auto", "cache": "tcp", "echo": "udp", "plain": "auto"}
     assert "labels" not in services["plain"]

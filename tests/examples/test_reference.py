@@ -12,7 +12,7 @@ from shim.core.envoy.modes import MODES
 from shim.core.envoy.tracing import ATTRIBUTES
 from shim.core.leases.server_first import KNOWN_PORTS
 from shim.registrar.api import DISCOVERY, KINDS, PAGES
-from tests.examples.documents import EXAMPLES, PAGES, first_cells, table_rows, tables
+from tests.examples.documents import EXAMPLES, first_cells, prose, table_rows, tables
 
 PAGE = "docs/reference.md"
 
@@ -50,7 +50,7 @@ def test_the_table_of_modes_is_the_codes() -> None:
 
 def test_the_ports_that_are_known_to_speak_first_are_the_codes() -> None:
     (listed,) = re.findall(
-        r"container's ports ([\d, and]+)\s+are tcp from the start", PAGES["docs/how-it-works.md"]
+        r"container's ports ([\d, and]+)\s+are tcp from the start", prose("docs/how-it-works.md")
     )
     assert [int(port) for port in re.findall(r"\d+", listed)] == list(KNOWN_PORTS)
 

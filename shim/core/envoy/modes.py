@@ -46,8 +46,8 @@ DIRECT = Mode(
 MODES = {mode.name: mode for mode in (AUTO, HTTP, TCP, DIRECT)}
 
 # What serves a container without labels, and one whose label is none of the modes.
-DEFAULT_MODE = HTTP
-FALLBACK_MODE = HTTP
+DEFAULT_MODE = AUTO
+FALLBACK_MODE = AUTO
 
 
 def mode_names(quote: str = "") -> str:

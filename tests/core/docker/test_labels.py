@@ -68,12 +68,12 @@ def test_a_name_comes_from_our_label_then_compose_then_the_container(
         ("http", "tcp", "http", False),
         ("tcp", "http", "tcp", False),
         (" TCP\n", "http", "tcp", False),
-        ("grpc", "tcp", "http", True),
-        ("tcp,http", "tcp", "http", True),
-        ("x\n" * 5_000, "tcp", "http", True),
+        ("grpc", "tcp", "auto", True),
+        ("tcp,http", "tcp", "auto", True),
+        ("x\n" * 5_000, "tcp", "auto", True),
     ],
 )
-def test_an_unknown_mode_is_served_as_http_and_complained_of_in_a_line(
+def test_an_unknown_mode_is_served_as_auto_and_complained_of_in_a_line(
     label: str | None, default: str, mode: str, complains: bool
 ) -> None:
     labels = {} if label is None else {"ProxyMode": label}
@@ -141,7 +141,7 @@ def test_each_label_sets_its_own_text_and_nothing_else(label: Label) -> None:
     (found, serving), before = (service_of(named), serving_of(named, DEFAULT)), service_of(bare)
     assert found == (before._replace(**{label.field: "x y"}) if label.field else before)
     assert label.applied(found, serving) == (
-        "x y" if label.field else ("http" if label.name == "ProxyMode" else "off")
+        "x y" if label.field else ("auto" if label.name == "ProxyMode" else "off")
     )
 
 
