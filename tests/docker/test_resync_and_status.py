@@ -144,8 +144,9 @@ def test_status_shows_people_what_is_served_by_whom(stack: Stack) -> None:
     assert done.returncode == 0, done
     head, first, second, _, registrar, envoy = done.stdout.splitlines()
     assert head.split()[:6] == ["STATE", "ADDRESS", "MODE", "BY", "NETWORK", "SERVICE"]
-    assert first.split()[:7] == ["serving", "tcp/127.0.0.1:8210", "http", "nobody", "web", "dev", "front"]
-    assert second.split()[:4] == ["serving", "udp/[::1]:8211", "udp", "nobody"]
+    place = ["serving", "tcp/127.0.0.1:8210", "auto", "default", "nobody"]
+    assert first.split()[:8] == [*place, "web", "dev", "front"]
+    assert second.split()[:5] == ["serving", "udp/[::1]:8211", "udp", "-", "nobody"]
     assert "Docker reachable" in registrar
     assert envoy.startswith("Envoy ") and "NOT current" not in envoy
 
