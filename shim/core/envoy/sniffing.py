@@ -50,7 +50,12 @@ def counts_who_speaks_first(origin: str) -> Json:
     """The network filter that counts, and does nothing else; ``origin`` [A-Za-z0-9_-] names the counters."""
     size = {"select_expr": {"operand": {"ident_expr": {"name": "response"}}, "field": "size"}}
     condition = {"call_expr": {"function": "_>_", "args": [size, {"const_expr": {"int64_value": 0}}]}}
-    everybody = {"permissions": [{"any": True}], "principals": [{"any": True}], "condition": condition}
+    everybody = {
+        "permissions": [{"any": True}],
+        "principals": [{"any": True}],
+        "condition": condition,
+        "cel_config": {},  # else each listener has an evaluator of its own, of 40 kB
+    }
     counts = {
         "@type": EXTENSIONS + "filters.network.rbac.v3.RBAC",
         "stat_prefix": f"{_PREFIX}.{origin}",
