@@ -30,7 +30,7 @@ environment() {
     fi
   done
   [ -n "$python" ] || die "needs Python 3.10 or newer as python3, or its path in \$PYTHON"
-  stamp=$(cat setup.cfg pyproject.toml shim/artifact/requirements.txt | cksum)
+  stamp=$(sed -n '/extras_require/,/^$/p' setup.cfg | cat - shim/artifact/requirements.txt | cksum)
   [ "$(cat $venv/stamp 2>/dev/null)" != "$stamp" ] || return 0
   say "a virtual environment in $venv"
   rm -rf $venv
@@ -95,7 +95,9 @@ test)
   [ "$(id -u)" != 0 ] || $venv/bin/python -m tests.harness.engines
   build
   say "tests"
-  EDS_ARTIFACT=$PWD/dist/envoy-docker-shim exec $venv/bin/python -m pytest "$@"
+  export EDS_ARTIFACT="$PWD/dist/envoy-docker-shim"
+  [ $# = 0 ] || exec $venv/bin/python -m pytest "$@"
+  exec $venv/bin/python -m tests.run
   ;;
 demo)
   build
