@@ -139,7 +139,7 @@ class LiveShims:
     def _parked(self, lease_id: int) -> None:
         lease = self._registry.get(lease_id)
         if lease is not None and lease.binding.address.proto == "udp":
-            self.wakeups.begun(lease_id, lease.binding.address.port)
+            self.wakeups.begun(lease_id, lease.binding.address)
 
     def _signalled(self, lease_id: int) -> None:
         lease = self._registry.get(lease_id)
