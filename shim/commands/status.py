@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
@@ -21,6 +22,9 @@ COLUMNS = (
     "SINCE",
     "ENVOYS",
 )
+
+# So many of those that one problem concerns are listed.
+SHOWN = 4
 
 
 def main(args: list[str]) -> int:
@@ -63,14 +67,30 @@ def problems(report: dict[str, Any]) -> list[str]:
         name = _address(binding)
         for node, reason in binding["rejected_by"].items():
             found.append(f"{name} is rejected by Envoy {node}: {reason}")
-        if binding["problem"]:
-            found.append(f"{name} ({binding['service']}): {binding['problem']}")
+    found += mislabelled(report)
     if passed := past_envoy(report):
         found.append(passed)
     found += not_kept(report)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
     return found
+
+
+def mislabelled(report: dict[str, Any]) -> list[str]:
+    """A line for each thing that is wrong with a container's labels, and the addresses that it concerns."""
+    concerned: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for binding in report["bindings"]:
+        if binding["problem"]:
+            concerned.setdefault((binding["container"], binding["problem"]), []).append(binding)
+    return [
+        f"{_few(map(_address, bindings))} ({_few(b['service'] for b in bindings)}): {problem}"
+        for (_, problem), bindings in concerned.items()
+    ]
+
+
+def _few(texts: Iterable[str]) -> str:
+    found = list(dict.fromkeys(texts))
+    return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
 
 
 def without_envoy(report: dict[str, Any]) -> str:

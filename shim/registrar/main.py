@@ -15,7 +15,7 @@ import trio
 
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
-from shim.core.docker.labels import KEEP
+from shim.core.docker.words import KEEP
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
