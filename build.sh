@@ -97,7 +97,7 @@ test)
   say "tests"
   export EDS_ARTIFACT="$PWD/dist/envoy-docker-shim"
   [ $# = 0 ] || exec $venv/bin/python -m pytest "$@"
-  exec $venv/bin/python -m tests.run
+  exec $venv/bin/python -m tests.harness.whole_run
   ;;
 demo)
   build

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.engines import ENGINES, ROOT, Engine, Missing, find_engine, missing
-from tests.run import SKIPPED
+from tests.harness.whole_run import SKIPPED
 
 # A shell that starts us in its background ignores SIGINT for us, and a shell that is born so cannot trap it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

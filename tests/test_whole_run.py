@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.run import NOTHING_COLLECTED, SKIPPED, verdict
+from tests.harness.whole_run import NOTHING_COLLECTED, SKIPPED, verdict
 
 A, B = "tests/a.py::test_a", "tests/b.py::test_b"
 

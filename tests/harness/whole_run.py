@@ -1,4 +1,4 @@
-"""Every test: most beside each other, those marked `alone` after them; `python -m tests.run`.
+"""Every test: most beside each other, those marked `alone` after them; `python -m tests.harness.whole_run`.
 
 Most of the time a test waits: for a daemon to start, for a lease to end.  So as many workers as there are
 processors share the files among them.  What measures time, or loads the machine on purpose, is marked `alone`
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FAILED = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
 ACCIDENTS = 8
 NOTHING_COLLECTED = 5
