@@ -47,7 +47,7 @@ class WakeUps:
                 self._check(begun)
                 nursery.start_soon(self._check_later, begun)
 
-    async def _check_later(self, begun: dict[int, int]) -> None:
+    async def _check_later(self, begun: dict[int, Address | None]) -> None:
         await trio.sleep(LATER - SOON)
         self._check(begun)
         self._nudge(begun)
