@@ -54,7 +54,10 @@ def main() -> int:
     """Run all of it; returns the exit code."""
     FAILED.unlink(missing_ok=True)
     workers = max(2, os.cpu_count() or 2)
-    codes = [pytest("-n", str(workers), "--dist", "loadfile", "-m", "not alone"), pytest("-m", "alone")]
+    codes = [
+        pytest("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone"),
+        pytest("-m", "alone"),
+    ]
     first = again = failed()
     if first and len(first) <= ACCIDENTS and max(codes) == 1:
         pytest("--last-failed", "--last-failed-no-failures", "none")
