@@ -19,6 +19,7 @@ from shim.commands import bootstrap
 from shim.commands.common import CommandError, complain, configuration, parser
 from shim.config.keys import Config
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.access_log import FLUSH_INTERVAL_MS
 from shim.core.envoy.bootstrap import DRAIN_TIME
 from shim.registrar import registration
 from shim.registrar.main import serve, set_up_log
@@ -61,6 +62,8 @@ def main(args: list[str]) -> int:
                 str(file),
                 "--drain-time-s",
                 str(DRAIN_TIME),
+                "--file-flush-interval-msec",
+                str(FLUSH_INTERVAL_MS),
                 "--use-dynamic-base-id",
             ]
             if options.concurrency > 0:

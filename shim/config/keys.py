@@ -98,6 +98,12 @@ class Config:
         None,
         "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
     )
+    access_log: str = _key(
+        values.access_log,
+        "off",
+        "where the [access log](metrics-and-tracing.md#access-log) goes: `stdout` (Envoy's), or a file;"
+        " `off`: only containers with `AccessLog=on` have one, on `stdout`",
+    )
     envoy_admin: Endpoint = _key(
         values.socket_or_address,
         Endpoint(path="/run/envoy/admin.sock"),
@@ -154,6 +160,11 @@ class Config:
     log_level: str = _key(
         values.choice("debug", "info", "warning", "error"), "info", "`debug`, `info`, `warning` or `error`"
     )
+
+    @property
+    def access_log_file(self) -> str:
+        """The access log's file; empty: Envoy's standard output."""
+        return self.access_log if self.access_log.startswith("/") else ""
 
     @property
     def keeping(self) -> Keeping:

@@ -79,6 +79,17 @@ def keep_or_off(value: object) -> str:
     return choice("keep", "off")("off" if value is False else value)
 
 
+def access_log(value: object) -> str:
+    """``stdout``, ``off`` (which YAML takes for its own "false") or the absolute path of a file."""
+    if value is False or value in ("stdout", "off"):
+        return str(value or "off")
+    if isinstance(value, str) and value.isprintable() and len(os.fsencode(value)) < 1024:
+        file = value.startswith("/") and not value.endswith("/")
+        if file:
+            return value
+    raise ValueError("must be stdout, off or the absolute path of a file")
+
+
 def port_range(value: object) -> range:
     """``FIRST-LAST``, both included."""
     first, dash, last = some_text(value).partition("-")

@@ -17,6 +17,7 @@ from shim.config.keys import Config, ConfigError
 from shim.config.load import load
 from shim.core.docker.words import KEEP
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.access_log import OFF, ON
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
 from shim.core.leases.second_listeners import SecondListeners
@@ -76,11 +77,12 @@ async def serve(config: Config) -> None:
     """Run the registrar until a signal.  Raises SocketTaken, OSError."""
     _raise_file_limit()
     state = State(
-        Templates(HttpOptions(config.tracing, config.trusted_hops)),
+        Templates(HttpOptions(config.tracing, config.trusted_hops), log_path=config.access_log_file),
         config.default_mode,
         time.monotonic,
         fail_open=config.fail_open,
         keeps_client=config.client_address == KEEP,
+        access_log=OFF if config.access_log == OFF else ON,
         second=SecondListeners(config.keep_ports, is_free, interface_to),
         keeping=config.keeping,
     )

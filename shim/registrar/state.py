@@ -11,6 +11,7 @@ import trio
 
 from shim.core.binding import Address
 from shim.core.discovery.sessions import Session, Sessions
+from shim.core.envoy.access_log import OFF
 from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
 from shim.core.firewall.table import USUAL, Keeping
@@ -42,6 +43,7 @@ class State:
 
     ``fail_open``: network clients that find no Envoy go Docker's own way.  ``keeps_client``, ``second`` and
     ``keeping``: whether containers see their addresses, unless labels say it, and by which numbers.
+    ``access_log``: one of ``access_log.WORDS``, unless labels say it.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class State:
         probes: Probes = PROBES,
         fail_open: bool = True,
         keeps_client: bool = False,
+        access_log: str = OFF,
         second: SecondListeners | None = None,
         keeping: Keeping = USUAL,
     ) -> None:
@@ -64,7 +67,8 @@ class State:
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster, second)
         self.order = Order(self.registry)
-        self.labelling = Labelling(self.registry, Serving(default_mode, keeps_client=keeps_client), clock)
+        default = Serving(default_mode, keeps_client=keeps_client, access_log=access_log)
+        self.labelling = Labelling(self.registry, default, clock)
         self.shims = LiveShims(self.registry, self.labelling, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
         addresses = ServedAddresses(self.registry, self.sessions)

@@ -18,9 +18,12 @@ def test_the_readme_quotes_daemon_json() -> None:
     ]
 
 
-def test_the_tracing_lines_load(tmp_path: Path) -> None:
-    (block,) = blocks("yaml", "docs/metrics-and-tracing.md")
+def test_the_lines_for_metrics_and_tracing_load(tmp_path: Path) -> None:
+    *others, block = blocks("yaml", "docs/metrics-and-tracing.md")
     file = tmp_path / "config.yaml"
+    for text in others:
+        file.write_text(text)
+        assert load(str(file), {}) != load(None, {})
     for text, kind in (
         (block, "otlp"),
         (block.replace("  otlp:", "  # otlp:").replace("  # zipkin:", "  zipkin:"), "zipkin"),

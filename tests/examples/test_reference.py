@@ -8,6 +8,7 @@ from shim.__main__ import ROLES, main
 from shim.config.keys import KEYS
 from shim.config.load import load
 from shim.core.docker.labels import LABELS
+from shim.core.envoy.access_log import FIELDS
 from shim.core.envoy.modes import MODES
 from shim.core.envoy.tracing import ATTRIBUTES
 from shim.registrar.api import DISCOVERY, KINDS, PAGES
@@ -57,6 +58,11 @@ def test_the_table_of_requests_is_the_codes() -> None:
 def test_every_attribute_that_a_span_is_given_is_listed() -> None:
     listed = first_cells("docs/metrics-and-tracing.md", "What is in a span")
     assert listed[: len(ATTRIBUTES)] == list(ATTRIBUTES)
+
+
+def test_the_table_of_a_logs_line_is_the_codes() -> None:
+    page = table_rows("docs/metrics-and-tracing.md", "What is in a line")
+    assert page == [[f"`{field.name}`", field.meaning] for field in FIELDS]
 
 
 def test_the_table_of_commands_is_complete() -> None:

@@ -65,6 +65,15 @@ LABELS = (
         lambda _, serving: words.client_address_of(serving),
         serve=words.client_address,
     ),
+    Label(
+        "AccessLog",
+        "`on`: a line in the [access log](metrics-and-tracing.md#access-log) for each request, in tcp mode for"
+        " each connection; `tls`: on, with [the names in TLS handshakes](metrics-and-tracing.md#tls) whatever"
+        " the port; `off`",
+        "`off`, and with `access_log` set `on`",
+        lambda _, serving: serving.access_log,
+        serve=words.access_log,
+    ),
 )
 _BY_NAME = {label.name: label for label in LABELS}
 _PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp))?")

@@ -6,6 +6,7 @@ with the word: a text that goes on from "label NAME='WORD' ", or an empty one.
 
 from collections.abc import Callable
 
+from shim.core.envoy.access_log import WORDS as ACCESS_LOG_WORDS
 from shim.core.envoy.modes import FALLBACK_MODE, MODES, Serving, none_of_the_modes
 
 # (how the port is served so far, word) -> (how it is served, what is wrong)
@@ -30,3 +31,11 @@ def client_address(serving: Serving, word: str) -> tuple[Serving, str]:
 def client_address_of(serving: Serving) -> str:
     """The word for it."""
     return KEEP if serving.keeps_client else OFF
+
+
+def access_log(serving: Serving, word: str) -> tuple[Serving, str]:
+    """Whether the access log has a line for each request or connection."""
+    if word in ACCESS_LOG_WORDS:
+        return serving._replace(access_log=word), ""
+    *others, last = ACCESS_LOG_WORDS
+    return serving._replace(access_log=OFF), f"is none of {', '.join(others)} and {last}: {OFF}"

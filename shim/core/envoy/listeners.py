@@ -3,6 +3,7 @@
 The rules of filters.py hold here too: a new dict each time, texts verbatim, and no field without need.
 """
 
+from shim.core.envoy.access_log import PROTOCOLS, tls_inspector
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.json import EXTENSIONS, Json, keepalive, socket_address
 from shim.core.envoy.modes import Mode
@@ -41,6 +42,16 @@ def listener(
     }
     if freebind:
         made["freebind"] = True
+    if options.log is not None and options.log.tls:
+        made |= tls_inspector()
+        for protocol in PROTOCOLS:
+            told = options._replace(log=options.log._replace(protocol=protocol))
+            made["filter_chains"].append(
+                {
+                    "filter_chain_match": {"application_protocols": [protocol]},
+                    "filters": [mode.network_filter(stat_prefix, cluster, service, told)],
+                }
+            )
     return made
 
 
@@ -50,13 +61,18 @@ def second_listener(first: Json, published_port: int) -> Json:
     The firewall hands it connections that bear the published address.  Any other is somebody's on this host
     who found its port, and is closed.
     """
-    (chain,) = first["filter_chains"]
+    originals = [
+        {"name": kind, "typed_config": {"@type": f"{EXTENSIONS}filters.listener.{kind}.v3.{message}"}}
+        for kind, message in ORIGINAL
+    ]
     return {
         **first,
         "transparent": True,
-        "listener_filters": [
-            {"name": kind, "typed_config": {"@type": f"{EXTENSIONS}filters.listener.{kind}.v3.{message}"}}
-            for kind, message in ORIGINAL
-        ],
-        "filter_chains": [{"filter_chain_match": {"destination_port": published_port}, **chain}],
+        "listener_filters": originals + first.get("listener_filters", []),
+        "filter_chains": [_only_from(published_port, chain) for chain in first["filter_chains"]],
     }
+
+
+def _only_from(published_port: int, chain: Json) -> Json:
+    match = {"destination_port": published_port, **chain.get("filter_chain_match", {})}
+    return {**chain, "filter_chain_match": match}

@@ -7,6 +7,7 @@ container in upstreams.py), and its line in docs/how-it-works.md.
 
 from typing import NamedTuple
 
+from shim.core.envoy.access_log import OFF
 from shim.core.envoy.filters import NetworkFilter, http_filter, tcp_filter
 from shim.core.envoy.upstreams import HTTP_UPSTREAM, TCP_UPSTREAM, Upstream
 
@@ -60,8 +61,10 @@ class Serving(NamedTuple):
 
     ``problem`` says what was wrong with the labels, for `status` and the log; empty: nothing.
     ``keeps_client``: the container is to see the addresses of clients on the network.
+    ``access_log``: one of ``access_log.WORDS``.
     """
 
     mode: Mode
     problem: str = ""
     keeps_client: bool = False
+    access_log: str = OFF
