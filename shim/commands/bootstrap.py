@@ -26,6 +26,7 @@ def text(config: Config, node_id: str, node_cluster: str) -> str:
         scrape=config.scrape_address,
         max_header_kb=config.max_header_kb,
         heap_mb=config.envoy_heap_mb,
+        sinks=config.metrics,
     )
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=110)
 

@@ -9,6 +9,7 @@ from shim.config import values
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
 from shim.core.envoy.modes import DEFAULT_MODE, Mode
+from shim.core.envoy.sinks import Sinks
 from shim.core.envoy.tracing import Collector
 from shim.core.firewall.names import PORTS
 from shim.core.firewall.table import USUAL, Keeping
@@ -29,7 +30,7 @@ class Key(NamedTuple):
     @property
     def shown_default(self) -> str:
         """The default as documentation writes it."""
-        if self.default is None:
+        if self.default in (None, Sinks()):
             return "none"
         if isinstance(self.default, bool):
             return f"`{str(self.default).lower()}`"
@@ -61,6 +62,16 @@ def _collector(value: object) -> Collector | None:
         raise ValueError("must name one collector, otlp or zipkin")
     endpoint, path = found[kinds[0]]
     return Collector(kinds[0], endpoint, path or "/api/v2/spans", found.get("sampling", 100.0))
+
+
+def _sinks(value: object) -> Sinks:
+    """The section ``metrics``: where Envoy sends its statistics, and how often.  Raises ValueError."""
+    found = section(value, METRICS, "metrics.")
+    if value is not None and not {"otlp", "statsd"} & set(found):
+        raise ValueError("must name otlp, statsd or both")
+    if "otlp" in found:
+        found["otlp"], _ = found["otlp"]
+    return Sinks(**found)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,12 @@ class Config:
         _collector,
         None,
         "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
+    )
+    metrics: Sinks = _key(
+        _sinks,
+        Sinks(),
+        "`otlp`, `statsd` or both, and `interval` in seconds; see"
+        " [Sending metrics](metrics-and-tracing.md#sending-metrics)",
     )
     access_log: str = _key(
         values.access_log,
@@ -188,6 +205,14 @@ TRACING: Mapping[str, Callable[[Any], Any]] = {
     "otlp": values.url(("grpc", "http"), OTLP_PORT),
     "zipkin": values.url(("http",), ZIPKIN_PORT),
     "sampling": values.number(0, 100),
+}
+
+
+# The keys of the section `metrics`.
+METRICS: Mapping[str, Callable[[Any], Any]] = {
+    "otlp": values.url(("grpc", "http"), OTLP_PORT),
+    "statsd": values.ip_and_port,
+    "interval": values.number(1, 3600),
 }
 
 

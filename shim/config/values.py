@@ -6,7 +6,7 @@ All raise ValueError, with a text that goes on from "KEY: VALUE ".
 import os
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,6 +121,16 @@ def host_and_port(value: object) -> Endpoint:
     if not (colon and good_host and good_port):
         raise ValueError("must be HOST:PORT with a port from 1 to 65535 (an IPv6 host in brackets)")
     return Endpoint(host, int(port))
+
+
+def ip_and_port(value: object) -> Endpoint:
+    """``host:port`` whose host is an IP address: Envoy asks no resolver for it."""
+    found = host_and_port(value)
+    try:
+        ip_address(found.host)
+    except ValueError:
+        raise ValueError("must be IP:PORT, an address and no name (an IPv6 address in brackets)") from None
+    return found
 
 
 def socket_or_address(value: object) -> Endpoint:
