@@ -144,7 +144,7 @@ def _collector_cluster(collector: Collector) -> Json:
 
 def _grpc() -> Json:
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    http2: Json = {"explicit_http_config": {"http2_protocol_options": {}}}
     return {
         "typed_extension_protocol_options": {options: {"@type": f"type.googleapis.com/{options}", **http2}}
     }
