@@ -42,6 +42,8 @@ def test_requests_are_counted_at_a_collector_and_at_statsd(tmp_path: Path) -> No
                 ]
 
             point = eventually(counted, 10, "three requests are counted")[0]
-            assert point.resource.items() >= {"service.name": "envoy", "service.instance.id": "host-1"}.items()
+            assert (
+                point.resource.items() >= {"service.name": "envoy", "service.instance.id": "host-1"}.items()
+            )
             assert eventually(lambda: [p for p in collector.points if p.name.endswith("downstream_rq_time")])
             assert "warning" not in envoy.log.read_text()
