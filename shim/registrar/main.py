@@ -1,6 +1,5 @@
 """The registrar's composition: one nursery owns every task, and a signal ends it."""
 
-import argparse
 import logging
 import os
 import resource
@@ -8,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from argparse import ArgumentParser
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import trio
 
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
+from shim.config.usage import add_config, command_parser
 from shim.core.docker.words import KEEP
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.filters import HttpOptions
@@ -42,13 +43,21 @@ TABLE_SUFFIX = ".table"  # of a file beside the registration socket: its registr
 FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
 
 
+def arguments() -> ArgumentParser:
+    """The parser of ``envoy-docker-shim server``."""
+    made = command_parser(
+        "server",
+        "Keep the bindings, and serve them to Envoy, until SIGTERM.",
+        "server",
+        "server --config /etc/envoy-docker-shim.yaml",
+    )
+    add_config(made)
+    return made
+
+
 def main(args: list[str]) -> int:
     """``envoy-docker-shim server``.  0 after SIGTERM or SIGINT, 1 when it cannot run, 2 for bad usage."""
-    parser = argparse.ArgumentParser("envoy-docker-shim server", description="Serve the bindings to Envoy.")
-    parser.add_argument(
-        "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
-    )
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     try:
         config = load(options.config, os.environ)
     except ConfigError as error:
