@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "artifact": {"", "host"},
 }
 # What the start-up path may import: built in to a bare interpreter, on errors (syslog), for UDP (fcntl).
-LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl"}
+LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl", "marshal"}
 THIRD_PARTY = {
     "relay": {"trio"},
     "host": {"trio"},

@@ -24,6 +24,7 @@ from shim.core.leases.second_listeners import SecondListeners
 from shim.host.bridges import interface_to
 from shim.host.peer_credentials import user_of
 from shim.host.ports import is_free
+from shim.host.start_code import keep_start_code
 from shim.registrar import registration
 from shim.registrar.api import Api
 from shim.registrar.docker import Docker, client_for
@@ -81,6 +82,14 @@ def set_up_log(level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def _keep_start_code() -> None:
+    """Compile the start-up path for this host's Python.  Without that, ports start too, only slower."""
+    try:
+        keep_start_code(sys.argv[0])
+    except OSError as error:
+        log.warning("ports start slower than they could: their code cannot be kept compiled: %s", error)
+
+
 async def serve(config: Config) -> None:
     """Run the registrar until a signal.  Raises SocketTaken, OSError."""
     _raise_file_limit()
@@ -93,6 +102,7 @@ async def serve(config: Config) -> None:
         second=SecondListeners(config.keep_ports, is_free, interface_to),
         keeping=config.keeping,
     )
+    _keep_start_code()
     with ExitStack() as clean:
         # Listening first, then searching: every shim is found in /proc, or registers.
         state.shims.port_owner.prepare(config.socket)
