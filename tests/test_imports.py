@@ -31,11 +31,11 @@ ARROWS: dict[str, set[str]] = {
     "registrar.firewall": {"core", "core.firewall"},
     "registrar": {"registrar.firewall", "wire", "host", "config", *CORE},
     "commands": {"wire", "host", "config", "registrar", "registrar.firewall", *CORE},
-    "": {"proxy"},
-    "artifact": {""},
+    "": {"proxy", "commands"},
+    "artifact": {"", "host"},
 }
 # What the start-up path may import: built in to a bare interpreter, on errors (syslog), for UDP (fcntl).
-LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl"}
+LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl", "marshal"}
 THIRD_PARTY = {
     "relay": {"trio"},
     "host": {"trio"},

@@ -1,6 +1,7 @@
 """``envoy-docker-shim bootstrap``: the Envoy configuration that goes with this registrar's."""
 
 import socket
+from argparse import ArgumentParser
 
 import yaml
 
@@ -31,12 +32,22 @@ def text(config: Config, node_id: str, node_cluster: str) -> str:
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=110)
 
 
+def arguments() -> ArgumentParser:
+    """Its parser."""
+    made = parser(
+        "bootstrap",
+        "Print the Envoy bootstrap (YAML) for this configuration.",
+        "bootstrap >/etc/envoy-docker-shim/envoy.yaml",
+        "bootstrap --node-id edge-2",
+    )
+    made.add_argument("--node-id", metavar="ID", help="default: this host's name")
+    made.add_argument("--node-cluster", metavar="NAME", default="docker", help="default: docker")
+    return made
+
+
 def main(args: list[str]) -> int:
     """Print the bootstrap.  0, or 2 for bad usage."""
-    arguments = parser("bootstrap", "Print the Envoy bootstrap (YAML) for this configuration.")
-    arguments.add_argument("--node-id", metavar="ID", help="default: this host's name")
-    arguments.add_argument("--node-cluster", metavar="NAME", default="docker", help="default: docker")
-    options = arguments.parse_args(args)
+    options = arguments().parse_args(args)
     config = configuration(options.config)
     print(text(config, options.node_id or socket.gethostname(), options.node_cluster), end="")
     return 0

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentParser
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -18,25 +19,34 @@ from shim.host.log_file import LogFile
 LINES = 100
 
 
-def main(args: list[str]) -> int:
-    """Show it.  0, 1 when it cannot be read, 2 for bad usage."""
-    arguments = parser("logs", "Show the access log: requests, and connections in tcp mode.")
-    arguments.add_argument("service", metavar="SERVICE", nargs="?", help="only this service's or container's")
-    arguments.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
-    arguments.add_argument(
+def arguments() -> ArgumentParser:
+    """Its parser."""
+    made = parser(
+        "logs",
+        "Show the access log: requests, and connections in tcp mode.",
+        "logs web --follow",
+        "logs --errors -n 20",
+    )
+    made.add_argument("service", metavar="SERVICE", nargs="?", help="only this service's or container's")
+    made.add_argument("-f", "--follow", action="store_true", help="go on as lines come")
+    made.add_argument(
         "--errors", action="store_true", help="only answers from 400 on, and what got no answer"
     )
-    arguments.add_argument(
+    made.add_argument(
         "-n", "--lines", metavar="N", type=int, default=LINES, help=f"the last N at most; default: {LINES}"
     )
-    arguments.add_argument("--json", action="store_true", help="the lines as they are")
-    arguments.add_argument("--file", metavar="FILE", help="default: as access_log says; - for standard input")
-    arguments.add_argument(
-        "--unit", metavar="UNIT", default="envoy", help="whose output it is; default: envoy"
-    )
-    options = arguments.parse_args(args)
+    made.add_argument("--json", action="store_true", help="the lines as they are")
+    made.add_argument("--file", metavar="FILE", help="default: as access_log says; - for standard input")
+    made.add_argument("--unit", metavar="UNIT", default="envoy", help="whose output it is; default: envoy")
+    return made
+
+
+def main(args: list[str]) -> int:
+    """Show it.  0, 1 when it cannot be read, 2 for bad usage."""
+    read = arguments()
+    options = read.parse_args(args)
     if options.lines < 0:
-        arguments.error(f"--lines {options.lines}: must not be below 0")
+        read.error(f"--lines {options.lines}: must not be below 0")
     config = configuration(options.config)
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     wanted = Wanted(options.service, options.errors, None if options.json else Shape(local_time, colours))

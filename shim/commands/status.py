@@ -1,6 +1,7 @@
 """``envoy-docker-shim status``: what is published, who serves it, and what is wrong."""
 
 import json
+from argparse import ArgumentParser
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -27,11 +28,21 @@ COLUMNS = (
 SHOWN = 4
 
 
+def arguments() -> ArgumentParser:
+    """Its parser."""
+    made = parser(
+        "status",
+        "Show bindings, Envoys, Docker, and shims that the registrar does not know.",
+        "status",
+        "status --json",
+    )
+    made.add_argument("--json", action="store_true", help="for programs")
+    return made
+
+
 def main(args: list[str]) -> int:
     """Show the status.  0 when all is well, 1 when something needs a look, 2 for bad usage."""
-    arguments = parser("status", "Show bindings, Envoys, Docker, and shims that the registrar does not know.")
-    arguments.add_argument("--json", action="store_true", help="for programs")
-    options = arguments.parse_args(args)
+    options = arguments().parse_args(args)
     config = configuration(options.config)
     try:
         report = read_api(config.api_address, "/status")

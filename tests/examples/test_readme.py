@@ -5,7 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
-from shim.__main__ import ROLES
+from shim.commands.roles import ROLES
 from shim.commands.status import COLUMNS
 from shim.config.load import load
 from shim.core.envoy.modes import MODES

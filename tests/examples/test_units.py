@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.__main__ import ROLES
+from shim.commands.roles import ROLES
 from shim.config.keys import Config
 from tests.examples.documents import INSTALLED, UNITS
 

@@ -38,6 +38,8 @@ MACHINE_TOOLS = {
     "ip": "iproute2",
     "nsenter": "util-linux",
 }
+# And for what shells complete, and the manual page.
+PAGE_TOOLS = {"zsh": "zsh", "mandoc": "mandoc"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -90,7 +92,7 @@ def find_engine(name: str) -> Engine:
 
 def ensure_packages() -> None:
     """Install what is missing, without starting the host's own dockerd."""
-    tools = {**TOOLS, **MACHINE_TOOLS}
+    tools = {**TOOLS, **MACHINE_TOOLS, **PAGE_TOOLS}
     lacking = {package for command, package in tools.items() if which(command) is None}
     if lacking:
         if os.geteuid() or which("apt-get") is None:

@@ -67,9 +67,9 @@ LABELS = (
     ),
     Label(
         "AccessLog",
-        "`on`: a line in the [access log](metrics-and-tracing.md#access-log) for each request, in tcp mode for"
-        " each connection; `tls`: on, with [the names in TLS handshakes](metrics-and-tracing.md#tls) whatever"
-        " the port; `off`",
+        "`on`: a line in the [access log](metrics-and-tracing.md#access-log) for each request, in tcp mode"
+        " for each connection; `tls`: on, with [the names in TLS handshakes](metrics-and-tracing.md#tls)"
+        " whatever the port; `off`",
         "`off`, and with `access_log` set `on`",
         lambda _, serving: serving.access_log,
         serve=words.access_log,
