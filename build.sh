@@ -73,6 +73,9 @@ build() {
   find $stage \( -name '*.pyi' -o -name INSTALLER -o -name REQUESTED -o -name RECORD -o -name direct_url.json \
     -o -name WHEEL -o -name top_level.txt \) -delete
   cp -R shim $stage/shim
+  # What `install` puts on a host.
+  mkdir $stage/shim/setup/shipped
+  cp -R contrib/systemd examples/envoy-docker-shim.yaml $stage/shim/setup/shipped
   find $stage -name __pycache__ -prune -exec rm -rf {} +
   SOURCE_DATE_EPOCH=315532800 $venv/bin/shiv --reproducible --site-packages $stage \
     -e shim.__main__:main -o $build/shiv.pyz

@@ -12,6 +12,8 @@ from shim import __version__
 USAGE = """\
 usage: envoy-docker-shim COMMAND [--help]
 
+  install     install this file, Envoy and their units on this host, and tell Docker; also the upgrade
+  uninstall   take all of it away again
   server      the registrar: keeps the bindings and serves them to Envoy (xDS)
   up          the registrar and an Envoy as one supervised pair
   bootstrap   print the Envoy configuration to go with it
@@ -24,6 +26,8 @@ dockerd calls it with docker-proxy's flags (-proto, -host-ip, ...): set it as us
 """
 
 ROLES = {
+    "install": "shim.commands.install",
+    "uninstall": "shim.commands.uninstall",
     "server": "shim.registrar.main",
     "up": "shim.commands.up",
     "bootstrap": "shim.commands.bootstrap",

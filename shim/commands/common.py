@@ -5,8 +5,6 @@ import os
 import sys
 from typing import Any
 
-import httpx
-
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
 from shim.core.endpoint import Endpoint
@@ -18,12 +16,13 @@ class CommandError(Exception):
     """The command cannot go on; the text is for the user."""
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The argument parser of one command, with `--config`."""
+def parser(name: str, description: str, *, config: bool = True) -> argparse.ArgumentParser:
+    """The argument parser of one command, with `--config` if it takes one."""
     made = argparse.ArgumentParser(f"envoy-docker-shim {name}", description=description)
-    made.add_argument(
-        "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
-    )
+    if config:
+        made.add_argument(
+            "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
+        )
     return made
 
 
@@ -43,6 +42,8 @@ def complain(text: str) -> None:
 
 def read_api(address: Endpoint, path: str) -> Any:
     """The JSON at one of the registrar's pages.  Raises CommandError."""
+    import httpx  # here: Envoy waits for `bootstrap` at its every start, and that asks nobody
+
     transport = httpx.HTTPTransport(uds=address.path) if address.path else None
     base = "http://localhost" if address.path else f"http://{address}"
     try:
