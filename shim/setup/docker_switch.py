@@ -18,7 +18,7 @@ from shim.setup.look import command_line, read_file
 from shim.setup.tools import SetupError, run, succeeds, systemctl, unit
 from shim.setup.wait import until
 
-RELOADED = 10.0  # seconds in which dockerd takes a reload's settings
+RELOADED = 5.0  # seconds in which dockerd takes a reload's settings
 
 
 @dataclass
@@ -55,7 +55,11 @@ class Switch:
         before = self.before.content if self.before else None
         if self.restarted:
             self._write(_with_live_restore(before, True) if self.step.borrow else before)
-            _restart()
+            try:
+                _restart()
+            except SetupError as error:
+                self._write(before)
+                raise SetupError(f"with its old settings, {self.step.path}, as well: {error}") from None
         if self.lent:
             self._give_back(before)
         self._write(before)

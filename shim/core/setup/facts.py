@@ -53,6 +53,7 @@ class DockerFacts:
     settings: FileState | None = None
     kept: bytes | None = None  # the copy of the settings that an earlier installation has made
     own_proxies: bool = False  # processes of docker-proxy run
+    edited: bool = False  # the settings have changed since dockerd started
 
     @property
     def ports(self) -> list[Port]:

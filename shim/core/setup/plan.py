@@ -47,6 +47,11 @@ def install(facts: Facts, wish: Wish, shipped: Mapping[str, bytes], record: Reco
     _switch(facts, wish, plan, record)
     if plan.steps and facts.docker.process and not plan.left and facts.docker.ports:
         plan.steps.append(AwaitPorts(tuple(facts.docker.ports)))
+    if facts.docker.edited and not facts.docker.validates and wish.restart_docker:
+        plan.notes.append(
+            f"{facts.docker.settings_path} was changed after Docker's start, and this Docker cannot check it:"
+            " whether it starts with that, its restart will show"
+        )
     if not facts.nft:
         plan.notes.append("there is no nft: until it is installed, clients on the network go past Envoy")
     return plan
