@@ -14,7 +14,16 @@ STDLIB = sys.stdlib_module_names
 
 # Which room may import which: a room is a folder of shim, the last one is shim/__main__.py.  Its own it may
 # always.  Read downwards, each imports only what stands above it.
-CORE = {"core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall", "core.logs"}
+CORE = {
+    "core",
+    "core.discovery",
+    "core.envoy",
+    "core.docker",
+    "core.leases",
+    "core.firewall",
+    "core.logs",
+    "core.setup",
+}
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
     "core": {"wire"},
@@ -23,6 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "core.docker": {"core", "core.envoy"},
     "core.firewall": {"core"},
     "core.logs": set(),
+    "core.setup": {"core"},
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},
     "config": {"wire", "core", "core.envoy", "core.firewall"},
     "host": {"wire", "core", "core.logs"},
@@ -30,7 +40,8 @@ ARROWS: dict[str, set[str]] = {
     "relay": {"wire", "core", "proxy"},
     "registrar.firewall": {"core", "core.firewall"},
     "registrar": {"registrar.firewall", "wire", "host", "config", *CORE},
-    "commands": {"wire", "host", "config", "registrar", "registrar.firewall", *CORE},
+    "setup": {"wire", "host", "core.setup"},
+    "commands": {"setup", "wire", "host", "config", "registrar", "registrar.firewall", *CORE},
     "": {"proxy", "commands"},
     "artifact": {"", "host"},
 }
@@ -41,6 +52,7 @@ THIRD_PARTY = {
     "host": {"trio"},
     "config": {"yaml"},
     "registrar": {"trio", "h11", "httpx"},
+    "setup": {"httpx"},
     "commands": {"trio", "httpx", "yaml"},
     "artifact": {"_bootstrap"},
 }

@@ -1,11 +1,13 @@
 """``envoy-docker-shim bootstrap``: the Envoy configuration that goes with this registrar's."""
 
+import os
 import socket
 from argparse import ArgumentParser
+from pathlib import Path
 
 import yaml
 
-from shim.commands.common import configuration, parser
+from shim.commands.common import complain, configuration, parser
 from shim.config.keys import Config
 from shim.core.envoy.bootstrap import DRAIN_TIME, bootstrap
 
@@ -42,12 +44,23 @@ def arguments() -> ArgumentParser:
     )
     made.add_argument("--node-id", metavar="ID", help="default: this host's name")
     made.add_argument("--node-cluster", metavar="NAME", default="docker", help="default: docker")
+    made.add_argument("--output", metavar="FILE", help="write it there, by rename; default: print it")
     return made
 
 
 def main(args: list[str]) -> int:
-    """Print the bootstrap.  0, or 2 for bad usage."""
+    """Print or write the bootstrap.  0, 1 where it cannot be written, 2 for bad usage."""
     options = arguments().parse_args(args)
     config = configuration(options.config)
-    print(text(config, options.node_id or socket.gethostname(), options.node_cluster), end="")
+    made = text(config, options.node_id or socket.gethostname(), options.node_cluster)
+    if options.output is None:
+        print(made, end="")
+        return 0
+    new = f"{options.output}.new"
+    try:
+        Path(new).write_text(made)
+        os.replace(new, options.output)
+    except OSError as error:
+        complain(f"--output {options.output}: {error.strerror}")
+        return 1
     return 0

@@ -5,8 +5,6 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-import httpx
-
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
 from shim.config.usage import add_config, command_parser
@@ -19,10 +17,11 @@ class CommandError(Exception):
     """The command cannot go on; the text is for the user."""
 
 
-def parser(name: str, description: str, *examples: str) -> ArgumentParser:
-    """As ``command_parser`` makes it, with `--config`."""
+def parser(name: str, description: str, *examples: str, config: bool = True) -> ArgumentParser:
+    """As ``command_parser`` makes it, with `--config` if it takes one."""
     made = command_parser(name, description, *examples)
-    add_config(made)
+    if config:
+        add_config(made)
     return made
 
 
@@ -42,6 +41,8 @@ def complain(text: str) -> None:
 
 def read_api(address: Endpoint, path: str) -> Any:
     """The JSON at one of the registrar's pages.  Raises CommandError."""
+    import httpx  # here: Envoy waits for `bootstrap` at its every start, and that asks nobody
+
     transport = httpx.HTTPTransport(uds=address.path) if address.path else None
     base = "http://localhost" if address.path else f"http://{address}"
     try:

@@ -14,6 +14,10 @@ class Role(NamedTuple):
 
 
 ROLES = {
+    "install": Role(
+        "shim.commands.install", "install this file, Envoy and their units, and tell Docker; also the upgrade"
+    ),
+    "uninstall": Role("shim.commands.uninstall", "take all of it away again"),
     "server": Role("shim.registrar.main", "the registrar: keeps the bindings and serves them to Envoy (xDS)"),
     "up": Role("shim.commands.up", "the registrar and an Envoy as one supervised pair"),
     "bootstrap": Role("shim.commands.bootstrap", "print the Envoy configuration to go with it"),
