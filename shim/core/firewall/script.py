@@ -23,6 +23,12 @@ in the middle would end it.
 A dockerd that restarts takes its rules away and makes them anew, one port after the other, and wants every
 port free meanwhile.  What reaches a held address and finds no listener is dropped and not refused: the
 client's TCP asks again after a second.
+
+The table is to be the youngest of those that map addresses.  `nft flush ruleset` is one transaction, but the
+kernel takes the chains off their hooks one after the other, table by table, the oldest first, and until then
+each keeps its rules (nf_tables_commit_chain_prepare leaves out chains that are being deleted).  Were Docker's
+tables younger, a connection made in between (0.1 ms, or with many rules some milliseconds) would be Docker's,
+and lost when Docker's chains go: what is mapped needs a chain that is there.
 """
 
 from collections.abc import Iterable, Iterator
