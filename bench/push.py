@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.plan import Plan
-from bench.registrar_rig import TIMEOUT, Answer, Docker, Rig, most_bindings, open_files_to_the_limit
+from bench.processes import most_bindings, open_files_to_the_limit
+from bench.registrar_rig import TIMEOUT, Answer, Docker, Rig
 from bench.rows import Row, limit
 from shim.core.firewall.notices import NEW_GENERATION, SUBSYSTEM_NFTABLES
 from shim.registrar.firewall import watch

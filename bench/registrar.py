@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from bench.registrar_rig import TIMEOUT, Rig, cpu_of, most_bindings, rig
+from bench.processes import most_bindings
+from bench.registrar_rig import TIMEOUT, Rig, cpu_of, rig
 from bench.rows import Row, limit
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import bootstrap

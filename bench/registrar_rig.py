@@ -8,7 +8,6 @@ is not the registrar's).
 import json
 import math
 import os
-import resource
 import select
 import socket
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any
 
 import trio
 
+from bench.processes import open_files_to_the_limit
 from tests.harness.fake_dockerd import FakeDockerd, body, make_container, start_event
 from tests.harness.netns import Place
 from tests.harness.registrar import LoopbackRegistrar, Registrar
@@ -274,17 +274,6 @@ def cpu_of(pid: int) -> float:
     """Seconds of CPU that a process's threads have used."""
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
-
-def most_bindings() -> int:
-    """What the limit of open files allows, which only a privileged process may raise: two for each shim."""
-    return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 500) // 2
-
-
-def open_files_to_the_limit() -> None:
-    """For this process and those it starts."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

@@ -47,7 +47,7 @@ VOLATILE = ("run", "tmp", "var/tmp", "var/log", "var/lib/systemd", "var/lib/cont
 def base() -> Path:
     """The base tree, made now if it is not there yet.  Raises Missing."""
     recipe = hashlib.sha256(repr((SUITE, OPTIONS, MASKED)).encode()).hexdigest()[:12]
-    return _made_once(BUILD / f"base-{recipe}", _make_base)
+    return made_once(BUILD / f"base-{recipe}", _make_base)
 
 
 def layers(engine: Engine | None) -> list[Path]:
@@ -55,7 +55,7 @@ def layers(engine: Engine | None) -> list[Path]:
 
     An engine on this machine's PATH stands for the base's own, which is of the same age.
     """
-    found = [_made_once(BUILD / f"envoy-{binary().stat().st_mtime_ns}", _make_envoy), base()]
+    found = [made_once(BUILD / f"envoy-{binary().stat().st_mtime_ns}", _make_envoy), base()]
     if engine is not None and engine.name == "28":
         found.insert(1, engine.dockerd.parents[2])
     return found
@@ -124,7 +124,7 @@ def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _made_once(target: Path, make: Callable[[Path], None]) -> Path:
+def made_once(target: Path, make: Callable[[Path], None]) -> Path:
     """`target`, made under another name and renamed: whoever looks sees all of it or nothing."""
     if target.exists():
         return target
@@ -155,14 +155,19 @@ def _unfinished() -> Iterator[Path]:
 def _make_base(target: Path) -> None:
     if reasons := missing(machine=True):
         raise Missing("; ".join(reasons))
+    mmdebstrap(target, OPTIONS)
+    for unit in MASKED:
+        (target / "etc/systemd/system" / unit).symlink_to("/dev/null")
+
+
+def mmdebstrap(target: Path, options: Sequence[str]) -> None:
+    """A tree of Debian's packages.  Raises Missing."""
     signed = f"[signed-by={KEYS}] " if KEYS.exists() else ""
     source = f"deb {signed}{_mirror()} {SUITE} main"
     try:
-        run(["mmdebstrap", *OPTIONS, SUITE, target, source], timeout=1200, env=tool_env())
+        run(["mmdebstrap", *options, SUITE, target, source], timeout=1200, env=tool_env())
     except CommandError as error:
-        raise Missing(f"a Debian host could not be made: {error}") from error
-    for unit in MASKED:
-        (target / "etc/systemd/system" / unit).symlink_to("/dev/null")
+        raise Missing(f"a tree of Debian's packages could not be made: {error}") from error
 
 
 def _make_envoy(target: Path) -> None:
