@@ -23,6 +23,7 @@ CORE = {
     "core.firewall",
     "core.logs",
     "core.setup",
+    "core.metrics",
 }
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
@@ -33,6 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "core.firewall": {"core"},
     "core.logs": set(),
     "core.setup": {"core"},
+    "core.metrics": set(),
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},
     "config": {"wire", "core", "core.envoy", "core.firewall"},
     "host": {"wire", "core", "core.logs"},

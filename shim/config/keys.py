@@ -129,7 +129,8 @@ class Config:
     scrape_address: Endpoint | None = _key(
         values.optional(values.host_and_port),
         Endpoint("127.0.0.1", 9901),
-        "where Envoy's statistics are scraped if its admin is a Unix socket; `null`: nowhere",
+        "where Envoy's statistics and the registrar's metrics are scraped if Envoy's admin is a Unix socket;"
+        " `null`: nowhere",
     )
     firewall: bool = _key(
         values.boolean,

@@ -28,6 +28,7 @@ from shim.registrar.labelling import Labelling
 from shim.registrar.live_shims import LiveShims
 from shim.registrar.network import Network
 from shim.registrar.order import Order
+from shim.registrar.pushes import KINDS, Pushes
 from shim.registrar.second_refusals import SecondRefusals
 from shim.registrar.settling import Settling
 
@@ -63,6 +64,7 @@ class State:
         self.changed = Broadcast()
         self.pushed = {"clusters": Broadcast(), "listeners": Broadcast()}
         self._sequences = dict.fromkeys(self.pushed, 0)
+        self.pushes = {kind: Pushes() for kind in KINDS}
         self.docker = DockerHealth()
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster, second)

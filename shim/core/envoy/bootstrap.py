@@ -6,7 +6,12 @@ from typing import Any
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.json import Json, socket_address
 from shim.core.envoy.modes import MODES
-from shim.core.envoy.scrape import ADMIN_CLUSTER, scrape_listener
+from shim.core.envoy.scrape import (
+    ADMIN_CLUSTER,
+    REGISTRAR_METRICS_CLUSTER,
+    registrar_limits,
+    scrape_listener,
+)
 from shim.core.envoy.sinks import METRICS_CLUSTER, Sinks, stats_sinks
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
 
@@ -83,6 +88,7 @@ def bootstrap(
     listeners = []
     if admin.path and scrape is not None:
         clusters.append(_cluster(ADMIN_CLUSTER, admin))
+        clusters.append(_cluster(REGISTRAR_METRICS_CLUSTER, registrar) | registrar_limits())
         listeners.append(scrape_listener(scrape))
     if collector is not None:
         clusters.append(_collector_cluster(collector))
