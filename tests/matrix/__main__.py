@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from tests.harness.engines import ROOT, Missing, find_engine
 from tests.harness.registrar import SHIV_ROOT
@@ -32,7 +31,7 @@ CORE = (
     "tests/docker/firewall/test_ways.py::test_whoever_asks_is_served_through_envoy_and_named",
 )
 COLUMNS = ("ENGINE", "ENVOY", "SH", "PYTHON", "PASSED", "FAILED", "SECONDS")
-WIDTHS = (8, 8, 9, 8, 8, 8, 8)
+WIDTHS = (9, 8, 9, 11, 8, 8, 8)
 
 
 def main() -> int:
@@ -94,11 +93,9 @@ def refusal(version: str) -> str:
     """What an Envoy that is too old says of our bootstrap."""
     env = {**os.environ, "SHIV_ROOT": str(SHIV_ROOT)}
     bootstrap = BUILD / "bootstrap.yaml"
-    artifact = Path(os.environ["EDS_ARTIFACT"])
-    bootstrap.write_bytes(
-        subprocess.run([artifact, "bootstrap"], check=True, capture_output=True, env=env).stdout
-    )
-    check = [get_envoy(version), "--mode", "validate", "-c", bootstrap]
+    with bootstrap.open("wb") as output:
+        subprocess.run([os.environ["EDS_ARTIFACT"], "bootstrap"], check=True, stdout=output, env=env)
+    check = [str(get_envoy(version)), "--mode", "validate", "-c", str(bootstrap)]
     said = subprocess.run(check, check=False, capture_output=True, text=True).stderr
     found = re.findall(r"no such\s+field: '\w+'", said)
     return f"does not start: {' '.join(found[0].split())}" if found else said[-300:]
