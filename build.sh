@@ -7,6 +7,7 @@
 #   ./build.sh check    lint and types only
 #   ./build.sh bench    measures the file beside docker-proxy (bench/run; as root)
 #   ./build.sh soak     random events on a real dockerd and Envoy, and every answer checked (as root)
+#   ./build.sh matrix   the core cases over versions of Docker, Envoy, Python and sh (as root)
 set -eu
 cd "$(dirname "$0")"
 build=.build
@@ -139,5 +140,12 @@ soak)
   $venv/bin/python -m tests.harness.engines
   exec $venv/bin/python -m tests.soak "$@"
   ;;
-*) die "usage: ./build.sh [--with-envoy | demo | test | check | bench | soak]" ;;
+matrix)
+  shift
+  [ "$(id -u)" = 0 ] || die "matrix needs root: it runs dockerds of its own, in network namespaces"
+  build
+  $venv/bin/python -m tests.harness.engines
+  EDS_ARTIFACT="$PWD/dist/envoy-docker-shim" exec $venv/bin/python -m tests.matrix "$@"
+  ;;
+*) die "usage: ./build.sh [--with-envoy | demo | test | check | bench | soak | matrix]" ;;
 esac

@@ -176,6 +176,7 @@ ROOMS = {
     "tests.docker": {"shim", *HARNESS},
     "tests.examples": {"shim", *HARNESS},
     "tests.machine": {*HARNESS, "tests.examples.documents"},  # what the pages say is done there
+    "tests.matrix": {"tests.harness"},
     "tests.soak": {"shim", *HARNESS},
     "tests.registrar": {*UNITS, "tests.core"},  # any table, whole or by steps
     "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive

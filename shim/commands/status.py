@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
+from shim.core.envoy_versions import OLDEST, is_too_old
 from shim.core.leases.second_listeners import NOT_YET, OTHER_FAMILY
 from shim.host.procfs import find_shims
 from shim.wire.flags import format_address
@@ -72,6 +73,9 @@ def problems(report: dict[str, Any]) -> list[str]:
                 f" set envoy_user: {envoy['user']}"
             )
     for envoy in envoys:
+        if is_too_old(envoy["version"]):
+            version = f"{envoy['version']}, and the oldest that is supported is {OLDEST}"
+            found.append(f"Envoy {envoy['node']} is version {version}")
         if envoy["refuses"] and not envoy["rejected"]:
             found.append(f"Envoy {envoy['node']} refuses its configuration; see its log")
     for binding in report["bindings"]:
@@ -155,7 +159,8 @@ def table(report: dict[str, Any]) -> str:
     for envoy in report["envoys"]:
         if not envoy["trusted"]:
             continue
-        lines.append(f"Envoy {envoy['node']}, connected since {envoy['since']}: {_acknowledged(envoy)}")
+        name = f"{envoy['node']} ({envoy['version'] or 'version unknown'})"
+        lines.append(f"Envoy {name}, connected since {envoy['since']}: {_acknowledged(envoy)}")
     for problem in report["problems"]:
         lines.append(f"! {problem}")
     return "\n".join(lines)

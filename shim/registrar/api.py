@@ -114,7 +114,9 @@ class Api:
         asked = asked._replace(names=frozenset())
         if isinstance(request.body, bytearray):
             request.body.clear()
-        session = self._state.poll(asked.node, asked.admin, request.connection, request.user, trusted)
+        session = self._state.poll(
+            asked.node, asked.admin, request.connection, request.user, trusted, asked.build
+        )
         if not trusted:
             self._complain_of(session)
         return await self._poll(kind, asked.version, session)

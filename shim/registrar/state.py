@@ -14,6 +14,7 @@ from shim.core.discovery.sessions import Session, Sessions
 from shim.core.envoy.access_log import OFF
 from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
+from shim.core.envoy_versions import OLDEST, is_too_old
 from shim.core.firewall.table import USUAL, Keeping
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
@@ -145,12 +146,19 @@ class State:
 
     # -- Envoys ------------------------------------------------------------------------------------
 
-    def poll(self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True) -> Session:
-        """The session of the Envoy that polls on this connection; ``user`` is the one whose process it is."""
+    def poll(
+        self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True, build: str = ""
+    ) -> Session:
+        """The session of the Envoy that polls on this connection.
+
+        ``user`` is the one whose process it is, ``build`` its version, such as "1.40.0".
+        """
         before = len(self.sessions.trusted())
-        session = self.sessions.poll(node, admin, connection, self.now(), user, trusted)
+        session = self.sessions.poll(node, admin, connection, self.now(), user, trusted, build)
         if len(self.sessions.trusted()) > before:
-            log.info("Envoy %s connected", node)
+            log.info("Envoy %s connected, version %s", node, build or "unknown")
+            if is_too_old(build):
+                log.warning("Envoy %s is version %s: the oldest that is supported is %s", node, build, OLDEST)
             self.shims.port_owner.consider(user, {session.user for session in self.sessions.trusted()})
         return session
 

@@ -167,6 +167,7 @@ def _envoy(session: Session, state: State) -> dict[str, Any]:
     registry = state.registry
     return {
         "node": session.node,
+        "version": session.build,
         "user": session.user,
         "trusted": session.trusted,
         "admin": session.admin,

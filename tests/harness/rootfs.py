@@ -56,7 +56,7 @@ def layers(engine: Engine | None) -> list[Path]:
     An engine on this machine's PATH stands for the base's own, which is of the same age.
     """
     found = [made_once(BUILD / f"envoy-{binary().stat().st_mtime_ns}", _make_envoy), base()]
-    if engine is not None and engine.name == "28":
+    if engine is not None and engine.name != "20.10":
         found.insert(1, engine.dockerd.parents[2])
     return found
 
