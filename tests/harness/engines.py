@@ -84,8 +84,8 @@ def missing(*, machine: bool = False) -> list[str]:
 def find_engine(name: str) -> Engine:
     """The engine of that name; Missing says why there is none.
 
-    "20.10" is any before 26, on PATH; "28" is in $EDS_DOCKER28, else in .build/docker28, fetched if need be, as
-    is every other.
+    "20.10" is any before 26, on PATH; "28" is in $EDS_DOCKER28, else in .build/docker28, fetched if need be,
+    as is every other.
     """
     engine = _unpacked_engine(name) if name in RELEASES else _engine_on_path(name)
     major = int(engine.version.split(".", 1)[0])
