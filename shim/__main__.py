@@ -16,6 +16,7 @@ usage: envoy-docker-shim COMMAND [--help]
   up          the registrar and an Envoy as one supervised pair
   bootstrap   print the Envoy configuration to go with it
   status      show bindings, Envoys, Docker, and shims that the registrar does not know
+  doctor      say what is wrong on this host, and what cures it
   firewall    show the registrar's firewall rules, or take them away
   resync      tell the registrar of every shim that runs on this host
   version     print the version
@@ -28,6 +29,7 @@ ROLES = {
     "up": "shim.commands.up",
     "bootstrap": "shim.commands.bootstrap",
     "status": "shim.commands.status",
+    "doctor": "shim.commands.doctor",
     "firewall": "shim.commands.firewall",
     "resync": "shim.commands.resync",
     "relay": "shim.relay.main",

@@ -14,7 +14,10 @@ STDLIB = sys.stdlib_module_names
 
 # Which room may import which: a room is a folder of shim, the last one is shim/__main__.py.  Its own it may
 # always.  Read downwards, each imports only what stands above it.
-CORE = {"core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"}
+CORE = {
+    *("core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"),
+    *("core.ruleset", "core.doctor"),
+}
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
     "core": {"wire"},
@@ -23,13 +26,16 @@ ARROWS: dict[str, set[str]] = {
     "core.docker": {"core", "core.envoy"},
     "core.firewall": {"core"},
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},
+    "core.ruleset": set(),
+    "core.doctor": {"core", "core.firewall", "core.ruleset"},
     "config": {"wire", "core", "core.envoy", "core.firewall"},
     "host": {"wire", "core"},
     "proxy": {"wire"},
     "relay": {"wire", "core", "proxy"},
     "registrar.firewall": {"core", "core.firewall"},
     "registrar": {"registrar.firewall", "wire", "host", "config", *CORE},
-    "commands": {"wire", "host", "config", "registrar", "registrar.firewall", *CORE},
+    "doctor": {"wire", "host", "config", "proxy", "registrar", "registrar.firewall", *CORE},
+    "commands": {"wire", "host", "config", "registrar", "registrar.firewall", "doctor", *CORE},
     "": {"proxy"},
     "artifact": {""},
 }
@@ -40,6 +46,7 @@ THIRD_PARTY = {
     "host": {"trio"},
     "config": {"yaml"},
     "registrar": {"trio", "h11", "httpx"},
+    "doctor": {"trio", "yaml"},
     "commands": {"trio", "httpx", "yaml"},
     "artifact": {"_bootstrap"},
 }

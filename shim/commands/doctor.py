@@ -1,0 +1,43 @@
+"""``envoy-docker-shim doctor``: what is wrong on this host, and what cures it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import trio
+
+from shim.commands.common import parser
+from shim.config.keys import Config, ConfigError
+from shim.config.load import load
+from shim.core.doctor.report import as_json, as_text, examine, healthy
+from shim.doctor.gather import gather
+
+CACHE = "/var/cache/envoy-docker-shim"
+
+
+def main(args: list[str]) -> int:
+    """Examine.  0 when every check was made and found nothing, else 1; 2 for bad usage."""
+    arguments = parser("doctor", "Say what is wrong on this host, and what cures it.  It changes nothing.")
+    arguments.add_argument("--json", action="store_true", help="for programs")
+    options = arguments.parse_args(args)
+    # A configuration that cannot be used is a finding: the rest is looked at with the defaults.
+    error = ""
+    try:
+        config = load(options.config, os.environ)
+    except ConfigError as problem:
+        config, error = Config(), str(problem)
+    facts = trio.run(gather, config, error, options.config, _own_file(), _cache())
+    results = examine(facts)
+    print(json.dumps(as_json(results), indent=1) if options.json else as_text(results))
+    return 0 if healthy(results) else 1
+
+
+def _own_file() -> Path:
+    return Path(sys.argv[0]).resolve()
+
+
+def _cache() -> str:
+    """Where this file unpacks (shim/artifact/zip_main.py)."""
+    given = os.environ.get("SHIV_ROOT") or os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
+    return given or CACHE
