@@ -8,8 +8,8 @@ from pathlib import Path
 import trio
 
 from shim.commands.common import parser
-from shim.config.keys import Config, ConfigError
-from shim.config.load import load
+from shim.config.keys import ConfigError
+from shim.config.load import load, load_what_can_be
 from shim.core.doctor.report import as_json, as_text, examine, healthy
 from shim.doctor.gather import gather
 
@@ -21,12 +21,12 @@ def main(args: list[str]) -> int:
     arguments = parser("doctor", "Say what is wrong on this host, and what cures it.  It changes nothing.")
     arguments.add_argument("--json", action="store_true", help="for programs")
     options = arguments.parse_args(args)
-    # A configuration that cannot be used is a finding: the rest is looked at with the defaults.
+    # A configuration that cannot be used is a finding: the rest is looked at with what can be used.
     error = ""
     try:
         config = load(options.config, os.environ)
     except ConfigError as problem:
-        config, error = Config(), str(problem)
+        config, error = load_what_can_be(options.config, os.environ), str(problem)
     facts = trio.run(gather, config, error, options.config, _own_file(), _cache())
     results = examine(facts)
     print(json.dumps(as_json(results), indent=1) if options.json else as_text(results))

@@ -9,7 +9,8 @@ import trio
 
 from shim.config.keys import Config
 from shim.config.load import DEFAULT_FILE
-from shim.core.doctor.facts import Dockerd, Facts, Process, Registrar, Settings, Shim, Unknown
+from shim.core.doctor.facts import Docker, Dockerd, Facts, Process, Registrar, Settings, Shim, Unknown
+from shim.core.doctor.of_docker import without_shim
 from shim.doctor import docker, dockerd, envoy, kernel, processes, units
 from shim.doctor.asking import BOUND, asked, looked, page
 from shim.host.procfs import PROC, find_shims
@@ -42,20 +43,23 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
         found["host"] = await kernel.host(file, cache, process)
 
     async def ask_docker() -> None:
-        found["docker"] = await docker.look(config.docker_host)
+        """First Docker, then the shims, and once more where they differ: a container may start or stop."""
+        for pause in (0.0, PAUSE):
+            await trio.sleep(pause)
+            found["docker"] = await docker.look(config.docker_host)
+            seen = await looked(lambda: tuple(_shims(config.socket)))
+            found["shims"] = () if isinstance(seen, Unknown) else seen
+            if not _differ(found["docker"], found["shims"]):
+                break
 
     async def ask_rules() -> None:
         found["rules"] = await kernel.rules(programs, BOUND)
-
-    async def ask_shims() -> None:
-        seen = await looked(lambda: tuple(_shims(config.socket)))
-        found["shims"] = () if isinstance(seen, Unknown) else seen
 
     async def ask_units() -> None:
         found["units"] = await units.look(programs)
 
     async with trio.open_nursery() as nursery:
-        for question in (ask_registrar, ask_dockerd, ask_docker, ask_rules, ask_shims, ask_units):
+        for question in (ask_registrar, ask_dockerd, ask_docker, ask_rules, ask_units):
             nursery.start_soon(question)
     return Facts(settings=_settings(config, error, config_file), **found)
 
@@ -77,6 +81,13 @@ def _settled(status: Mapping[str, Any]) -> bool:
     current = all(e["listeners"]["current"] and e["clusters"]["current"] for e in envoys)
     written = not firewall["wanted"] or not firewall["active"] or firewall["whole"]
     return bool(envoys and current and written and not waiting)
+
+
+def _differ(seen: Docker | Unknown, shims: tuple[Shim, ...]) -> bool:
+    if isinstance(seen, Unknown):
+        return False
+    published = [port for container in seen.containers for port in container.published]
+    return bool(without_shim(published, (shim.address for shim in shims)))
 
 
 def _admin_told(status: "Mapping[str, Any] | Unknown") -> str:

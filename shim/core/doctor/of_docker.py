@@ -1,8 +1,9 @@
 """Checks of dockerd: whether it answers, and its settings, as written and as running."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from shim.core.doctor.facts import CannotTell, Facts, Unknown, known
+from shim.core.binding import Address
+from shim.core.doctor.facts import CannotTell, Facts, Published, Unknown, known
 from shim.core.doctor.finding import Finding, listed
 
 OLDEST = (20, 10)
@@ -107,19 +108,26 @@ def swarm(facts: Facts) -> Iterator[Finding]:
 
 def shims(facts: Facts) -> Iterator[Finding]:
     """Every published port is held by a shim."""
-    docker, held = known(facts.docker), {shim.address for shim in facts.shims}
-    without = [p for c in docker.containers for p in c.published if p.address not in held]
+    published = [port for container in known(facts.docker).containers for port in container.published]
+    held = {shim.address for shim in facts.shims}
+    without = without_shim(published, held)
     if not without:
         return
-    ports = listed(f"{published.address} ({published.container})" for published in without)
+    ports = listed(f"{port.address} ({port.container})" for port in without)
     proxies = facts.dockerd.proxies
     if proxies:
         cure = "restart Docker: it runs with settings from before, and has docker-proxy serve them"
     elif held:
-        cure = f"restart {listed(published.container for published in without)}"
+        cure = f"restart {listed(port.container for port in without)}"
     else:
         cure = "set userland-proxy-path as the installation says, restart Docker"
     yield Finding(f"{len(without)} published ports have no shim: {ports}", cure)
+
+
+def without_shim(published: Iterable[Published], held: Iterable[Address]) -> list[Published]:
+    """The published ports that no shim holds."""
+    shims = set(held)
+    return [port for port in published if port.address not in shims]
 
 
 def older_shims(facts: Facts) -> Iterator[Finding]:

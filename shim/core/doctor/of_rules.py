@@ -57,7 +57,7 @@ def past_envoy(rules: Rules, bindings: Iterable[Mapping[str, Any]]) -> list[str]
     for binding in bindings:
         address = Address(binding["protocol"], binding["address"], binding["port"])
         element = served(address)
-        should = binding["state"] == "serving" and binding["mode"] not in ("direct", "udp", None)
+        should = binding["state"] == "serving" and binding["network"]["by"] == "envoy"
         if should and element is not None and (address.proto, address.port) in led and element not in there:
             found.append(name_of(binding))
     return found
