@@ -123,7 +123,9 @@ def _rule(words: list[str], chains: "dict[str, str]") -> Rule:
             elif value in _VERDICTS:
                 verdict = _VERDICTS[value]
             elif value not in _SILENT:
+                # Such as NFQUEUE: another program may let it through.
                 found.append(unknown)
+                verdict = ACCEPT
             # What follows is the target's own.
             break
         match = _match(option, value)

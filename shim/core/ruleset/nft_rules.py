@@ -109,6 +109,10 @@ def _rules(statements: list[Any], sets: Sets) -> Iterator[Rule]:
         elif kind in _VERDICTS or kind in ("jump", "goto", "return") or _is_target(kind, body):
             yield _ended(tuple(found), kind, body)
             return
+        elif kind == "queue":
+            # Another program may let it through.
+            yield Rule((*found, unknown), ACCEPT)
+            return
         elif kind not in _SILENT:
             found.append(unknown)
     yield Rule(tuple(found))

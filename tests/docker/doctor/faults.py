@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +30,9 @@ class Fault(NamedTuple):
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(check: str, *says: str, also: tuple[str, ...] = ()) -> Callable[[Callable[[Rig], Iterator[None]]], None]:
+def fault(
+    check: str, *says: str, also: tuple[str, ...] = ()
+) -> Callable[[Callable[[Rig], Iterator[None]]], None]:
     """The decorator of a row."""
 
     def add(making: Callable[[Rig], Iterator[None]]) -> None:
@@ -344,12 +345,15 @@ def service_that_is_not_http(rig: Rig) -> Iterator[None]:
 
 @fault("http", "a database is usual", "ProxyMode=tcp")
 def service_that_speaks_first(rig: Rig) -> Iterator[None]:
-    with container(rig, "-p", "8091:3306", cmd=("nc", "-ll", "-p", "3306", "-e", "echo", "5.5")), ExitStack() as clients:
+    with (
+        container(rig, "-p", "8091:3306", cmd=("nc", "-ll", "-p", "3306", "-e", "echo", "5.5")),
+        ExitStack() as clients,
+    ):
         rig.stack.binding(8091)
         client = clients.enter_context(rig.host.connect("127.0.0.1", 8091, timeout=0.3))
         try:
             client.recv(100)
-        except socket.timeout:
+        except TimeoutError:
             pass
         yield
 
@@ -357,7 +361,9 @@ def service_that_speaks_first(rig: Rig) -> Iterator[None]:
 # -- the firewall -----------------------------------------------------------------------------------------
 
 
-@fault("input", "chain input of table inet ward drops clients on the network: tcp/0.0.0.0:5432", "open the ports")
+@fault(
+    "input", "chain input of table inet ward drops clients on the network: tcp/0.0.0.0:5432", "open the ports"
+)
 def input_chain_that_drops_by_default(rig: Rig) -> Iterator[None]:
     rules_ = """
     table inet ward {
@@ -373,7 +379,11 @@ def input_chain_that_drops_by_default(rig: Rig) -> Iterator[None]:
         yield
 
 
-@fault("input", "chain INPUT of table ip filter drops clients on the network: tcp/0.0.0.0:8080 (shop)", "ufw allow")
+@fault(
+    "input",
+    "chain INPUT of table ip filter drops clients on the network: tcp/0.0.0.0:8080 (shop)",
+    "ufw allow",
+)
 def iptables_rule_that_drops(rig: Rig) -> Iterator[None]:
     rule = "INPUT -p tcp -m conntrack --ctstate NEW -m multiport --dports 8080,9000:9010 -j DROP"
     with rules(rig, f"iptables -I {rule}", undo=f"iptables -D {rule}"):
