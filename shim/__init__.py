@@ -13,7 +13,8 @@ One file, several roles (see ``shim.__main__``).  Data flows one way::
 * ``proxy``      what dockerd starts for each published port; built-in modules only
 * ``relay``      the UDP relay that a shim turns into (trio)
 * ``registrar``  the daemon: leases, labels from Docker, xDS for Envoy (trio)
-* ``commands``   resync, status, bootstrap, up
+* ``doctor``     asks this host what the checks of ``core.doctor`` look at
+* ``commands``   resync, status, doctor, bootstrap, up
 * ``artifact``   how the shipped file is put together
 
 Which may import which is the table in tests/test_imports.py.

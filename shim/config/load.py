@@ -12,7 +12,7 @@ DEFAULT_FILE = "/etc/envoy-docker-shim.yaml"
 
 
 def load_what_can_be(file: str | None, environ: Mapping[str, str]) -> Config:
-    """The same where it can be used, and else every key of it that can be, with the defaults for the others."""
+    """What ``load`` returns, or where that fails every key that can be used, and the others' defaults."""
     try:
         return load(file, environ)
     except ConfigError:

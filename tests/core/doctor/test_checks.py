@@ -49,9 +49,18 @@ COMMIT
 
 def binding(**fields: Any) -> Mapping[str, Any]:
     return {
-        "protocol": "tcp", "address": "0.0.0.0", "port": 8080, "backend": "172.17.0.2:80", "pid": 9,
-        "state": "serving", "mode": "http", "service": "web", "cluster": "web-8080",
-        "network": {"by": "envoy", "why": ""}, "rejected_by": {}, "problem": "",
+        "protocol": "tcp",
+        "address": "0.0.0.0",
+        "port": 8080,
+        "backend": "172.17.0.2:80",
+        "pid": 9,
+        "state": "serving",
+        "mode": "http",
+        "service": "web",
+        "cluster": "web-8080",
+        "network": {"by": "envoy", "why": ""},
+        "rejected_by": {},
+        "problem": "",
         **fields,
     }
 

@@ -95,7 +95,8 @@ def is_dropped(tables: list[Table], packet: Packet = FROM_NETWORK) -> bool:
 def test_a_packet_from_the_network(rules: list[Any], policy: str, dropped: bool) -> None:
     chains = {"web": [[dport(8080), ACCEPT]], "ssh": [[dport(22), ACCEPT]], "back": [[RETURN], [ACCEPT]]}
     sets = {"open": [{"elem": {"val": 8080}}], "shut": [80]}
-    tables = nft(*rules, policy=policy, **chains, loop=[[{"jump": {"target": "loop"}}]], **sets)
+    more: dict[str, Any] = {**chains, **sets, "loop": [[{"jump": {"target": "loop"}}]]}
+    tables = nft(*rules, policy=policy, **more)
     assert is_dropped(tables) is dropped
 
 

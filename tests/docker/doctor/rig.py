@@ -1,4 +1,4 @@
-"""A healthy host with Docker's defaults, what `doctor` says of it, and its file where it can be tampered with."""
+"""A healthy host with Docker's defaults, and what `doctor` says of it."""
 
 import json
 import shutil

@@ -2,24 +2,15 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.docker.doctor.faults import FAULTS, Fault
 from tests.docker.doctor.rig import BOUND, Rig
-from tests.harness.engines import ROOT, find_engine
+from tests.harness.engines import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
-
-
-@pytest.fixture(scope="module")
-def rig(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """One engine does for all: none of it is the engine's doing."""
-    made = Rig(artifact, find_engine("28"), tmp_path_factory.mktemp("doctor"))
-    with made.running():
-        yield made
 
 
 def test_nothing_is_found_on_a_healthy_host(rig: Rig) -> None:
