@@ -13,6 +13,8 @@ One file, several roles (see ``shim.__main__``).  Data flows one way::
 * ``proxy``      what dockerd starts for each published port; built-in modules only
 * ``relay``      the UDP relay that a shim turns into (trio)
 * ``registrar``  the daemon: leases, labels from Docker, xDS for Envoy (trio)
+* ``setup``      looks at a host, and does what install and uninstall planned
+* ``doctor``     asks this host what the checks of ``core.doctor`` look at
 * ``commands``   status, bootstrap, up, ...: one file each, in the table of roles.py
 * ``artifact``   how the shipped file is put together
 

@@ -15,15 +15,8 @@ STDLIB = sys.stdlib_module_names
 # Which room may import which: a room is a folder of shim, the last one is shim/__main__.py.  Its own it may
 # always.  Read downwards, each imports only what stands above it.
 CORE = {
-    "core",
-    "core.discovery",
-    "core.envoy",
-    "core.docker",
-    "core.leases",
-    "core.firewall",
-    "core.logs",
-    "core.setup",
-    "core.metrics",
+    *("core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"),
+    *("core.logs", "core.setup", "core.metrics", "core.ruleset", "core.doctor"),
 }
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
@@ -36,6 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "core.setup": {"core"},
     "core.metrics": set(),
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},
+    "core.ruleset": set(),
+    "core.doctor": {"core", "core.firewall", "core.ruleset"},
     "config": {"wire", "core", "core.envoy", "core.firewall"},
     "host": {"wire", "core", "core.logs"},
     "proxy": {"wire"},
@@ -43,7 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "registrar.firewall": {"core", "core.firewall"},
     "registrar": {"registrar.firewall", "wire", "host", "config", *CORE},
     "setup": {"wire", "host", "core.setup"},
-    "commands": {"setup", "wire", "host", "config", "registrar", "registrar.firewall", *CORE},
+    "doctor": {"wire", "host", "config", "proxy", "registrar", "registrar.firewall", *CORE},
+    "commands": {"setup", "wire", "host", "config", "registrar", "registrar.firewall", "doctor", *CORE},
     "": {"proxy", "commands"},
     "artifact": {"", "host"},
 }
@@ -55,6 +51,7 @@ THIRD_PARTY = {
     "config": {"yaml"},
     "registrar": {"trio", "h11", "httpx"},
     "setup": {"httpx"},
+    "doctor": {"trio", "yaml"},
     "commands": {"trio", "httpx", "yaml"},
     "artifact": {"_bootstrap"},
 }

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import trio
+
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
+from shim.core.doctor.finding import listed
 from shim.core.envoy_versions import OLDEST, is_too_old
 from shim.core.leases.second_listeners import NOT_YET, OTHER_FAMILY
-from shim.host.procfs import find_shims
+from shim.doctor.glance import as_report, glance
 from shim.wire.flags import format_address
 
 COLUMNS = (
@@ -50,10 +53,12 @@ def main(args: list[str]) -> int:
     except CommandError as error:
         complain(str(error))
         return 1
+    seen = trio.run(glance, config.docker_host)
     known = {binding["pid"] for binding in report["bindings"]}
     report["unknown_shims"] = [
-        {"pid": shim.pid, "binding": str(shim.binding)} for shim in find_shims() if shim.pid not in known
+        {"pid": shim.pid, "binding": str(shim.binding)} for shim in seen.shims if shim.pid not in known
     ]
+    report["host"] = as_report(seen, report["bindings"])
     report["problems"] = problems(report)
     print(json.dumps(report, indent=1) if options.json else table(report))
     return 1 if report["problems"] else 0
@@ -88,6 +93,23 @@ def problems(report: dict[str, Any]) -> list[str]:
     found += not_kept(report)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
+    return found + of_the_host(report["host"], bool(passed))
+
+
+def of_the_host(host: dict[str, Any], passed: bool) -> list[str]:
+    """What the host does with published ports; ``passed``: it is said already that Envoy is passed."""
+    found = []
+    if without := host["without_shim"]:
+        ports = listed(f"{port['address']} ({port['container']})" for port in without)
+        found.append(
+            f"{len(without)} published ports have no shim, so that Envoy does not serve them: {ports}"
+        )
+    if host["past_envoy"] and not passed:
+        ports = listed(host["past_envoy"])
+        found.append(f"network clients are led past Envoy by Docker's own rules, not in the table: {ports}")
+    for at in host["dropped"]:
+        where = f"chain {at['chain']} of table {at['table']}"
+        found.append(f"network clients of {listed(at['ports'])} are dropped by the host's firewall: {where}")
     return found
 
 
@@ -163,6 +185,9 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"Envoy {name}, connected since {envoy['since']}: {_acknowledged(envoy)}")
     for problem in report["problems"]:
         lines.append(f"! {problem}")
+    if report["problems"]:
+        lines.append("`envoy-docker-shim doctor` looks for causes, and says what cures them")
+    lines += [f"? not checked: {what}" for what in report["host"]["not_checked"]]
     return "\n".join(lines)
 
 
