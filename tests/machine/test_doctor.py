@@ -56,10 +56,8 @@ def test_a_unit_that_is_not_there_after_the_next_boot(machine: Machine, unit: st
     report = found(machine)
     machine.run("systemctl", "enable", unit)
     assert report.keys() == {"units"}
-    assert (
-        report["units"]
-        == f"{unit}.service is disabled: after the next boot it is not there -> systemctl enable {unit}.service"
-    )
+    cure = f"systemctl enable {unit}.service"
+    assert report["units"] == f"{unit}.service is disabled: after the next boot it is not there -> {cure}"
     is_healthy(machine)
 
 
