@@ -10,6 +10,7 @@ One file, several roles (see ``shim.__main__``).  Data flows one way::
 * ``core``       the logic; pure
 * ``config``     the configuration's keys, and how it is read
 * ``host``       what the kernel tells of this host's processes and sockets
+* ``setup``      `install` and `uninstall`: looks at the host, changes it, and takes it back
 * ``proxy``      what dockerd starts for each published port; built-in modules only
 * ``relay``      the UDP relay that a shim turns into (trio)
 * ``registrar``  the daemon: leases, labels from Docker, xDS for Envoy (trio)

@@ -15,7 +15,7 @@ from shim.core.setup.steps import SwitchDocker
 from shim.setup import files
 from shim.setup.docker_api import DockerApi
 from shim.setup.look import command_line, read_file
-from shim.setup.tools import SetupError, run, succeeds, systemctl, unit
+from shim.setup.tools import SetupError, last_words, run, succeeds, systemctl, unit
 from shim.setup.wait import until
 
 RELOADED = 5.0  # seconds in which dockerd takes a reload's settings
@@ -104,8 +104,7 @@ def _restart() -> None:
     try:
         systemctl("restart", "docker.service")
     except SetupError:
-        said = run(["journalctl", "--unit=docker.service", "--lines=3", "--output=cat", "--no-pager"])
-        raise SetupError(f"Docker does not start: {' '.join(said.split())[-300:]}") from None
+        raise SetupError(f"Docker does not start: {last_words('docker.service')}") from None
 
 
 def _with_live_restore(content: bytes | None, on: bool) -> bytes:

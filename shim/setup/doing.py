@@ -28,7 +28,7 @@ from shim.setup import files
 from shim.setup.docker_api import DockerApi
 from shim.setup.docker_switch import Switch
 from shim.setup.serving import ReadStatus, await_docker, await_envoy, await_ports
-from shim.setup.tools import SetupError, run, succeeds, systemctl, unit
+from shim.setup.tools import SetupError, last_words, run, succeeds, systemctl, unit
 
 
 class Doing:
@@ -166,16 +166,24 @@ class Doing:
         self._undo.append((str(step), undo))
         systemctl("enable", *step.units)
         for name in step.units:
-            systemctl("restart" if name in step.restarted else "start", name)
+            try:
+                systemctl("restart" if name in step.restarted else "start", name)
+            except SetupError:
+                raise SetupError(f"{name} does not start: {last_words(name)}") from None
 
     def _switch(self, step: SwitchDocker) -> None:
         made = files.directories_to(step.path)
         self._record.directories += made
         switch = Switch(step, DockerApi())
         self._undo.append((str(step), switch.back))
+        known = self._record.settings
+        if known is not None and step.borrow:
+            known.borrowing = True
+            self._save()
         switch.there()
-        if step.restart and self._record.settings is not None:
-            self._record.settings.waits = ""
+        if known is not None and step.restart:
+            known.waits, known.borrowing = "", False
+            self._save()
 
     def _save(self) -> None:
         record = copy.deepcopy(self._record)

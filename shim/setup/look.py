@@ -32,7 +32,8 @@ def look(file: str, envoy: Envoy | None, shipped: Iterable[str], record: Record 
         docker.settings_path + places.KEPT,
     }
     interesting |= set(record.files) if record is not None else set()
-    states = {name: unit(name, "ActiveState", "UnitFileState", "FragmentPath") for name in UNITS}
+    states = {name: unit(name, "ActiveState", "UnitFileState", "FragmentPath", "MainPID") for name in UNITS}
+    registrar = int(states[places.REGISTRAR]["MainPID"])
     return Facts(
         version=__version__,
         file=file,
@@ -47,6 +48,9 @@ def look(file: str, envoy: Envoy | None, shipped: Iterable[str], record: Record 
         present={path: digest_of(path) for path in interesting if os.path.isfile(path)},
         foreign=tuple(name for name, state in states.items() if _foreign(state["FragmentPath"])),
         active=frozenset(n for n, state in states.items() if state["ActiveState"] in ("active", "reloading")),
+        stale_registrar=any(
+            _changed_since_start(path, registrar) for path in (places.FILE, places.CONFIG) if registrar
+        ),
         enabled=frozenset(name for name, state in states.items() if state["UnitFileState"] == "enabled"),
     )
 
@@ -76,7 +80,7 @@ def look_at_docker() -> DockerFacts:
         swarm=info.get("Swarm", {}).get("LocalNodeState") not in (None, "", "inactive"),
         containers=api.containers(),
         own_proxies=own_proxies(pid),
-        edited=_newer(path, f"/proc/{pid}"),
+        edited=_changed_since_start(path, pid),
         **facts,  # type: ignore[arg-type]
     )
 
@@ -120,12 +124,14 @@ def process_name(pid: int) -> str:
     return f"{boot}/{pid}/{stat.rpartition(')')[2].split()[19]}" if stat else ""
 
 
-def _newer(path: str, than: str) -> bool:
-    """Whether a file was written after another one was."""
-    try:
-        return os.stat(path).st_mtime > os.stat(than).st_mtime
-    except OSError:
+def _changed_since_start(path: str, pid: int) -> bool:
+    """Whether a file was written, or put there, after a process had started."""
+    booted = re.search(r"^btime (\d+)$", _text("/proc/stat"), re.MULTILINE)
+    stat = _text(f"/proc/{pid}/stat")
+    if booted is None or not stat or not os.path.exists(path):
         return False
+    started = int(booted[1]) + int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    return os.stat(path).st_ctime > started + 1  # btime has whole seconds
 
 
 def own_proxies(dockerd: int) -> bool:

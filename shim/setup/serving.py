@@ -7,7 +7,7 @@ from typing import Any
 
 from shim.core.setup.facts import Port
 from shim.host.procfs import find_shims
-from shim.setup.tools import SetupError, run
+from shim.setup.tools import last_words
 from shim.setup.wait import until
 
 ENVOY_COMES, PORTS_COME = 20.0, 30.0  # seconds
@@ -22,7 +22,11 @@ def await_envoy(status: ReadStatus) -> None:
             envoys = status()["envoys"]
         except Exception as error:
             return str(error)
-        return "" if any(envoy["trusted"] for envoy in envoys) else f"no Envoy is connected{_last_words()}"
+        return (
+            ""
+            if any(envoy["trusted"] for envoy in envoys)
+            else f"no Envoy is connected; its unit says: {last_words('envoy.service')}"
+        )
 
     until(missing, ENVOY_COMES)
 
@@ -69,12 +73,3 @@ def _connects(port: Port) -> bool:
         socket.create_connection((address, port.port), 1).close()
         return True
     return False
-
-
-def _last_words() -> str:
-    """What Envoy's unit said last."""
-    try:
-        said = run(["journalctl", "--unit=envoy.service", "--lines=2", "--output=cat", "--no-pager"])
-    except SetupError:
-        return ""
-    return f"; envoy.service says: {' '.join(said.split())[-300:]}" if said.strip() else ""

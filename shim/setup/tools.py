@@ -40,6 +40,15 @@ def systemctl(*words: str) -> str:
     return run(["systemctl", *words])
 
 
+def last_words(name: str) -> str:
+    """What a unit said last, on one line."""
+    try:
+        said = run(["journalctl", f"--unit={name}", "--lines=3", "--output=cat", "--no-pager"])
+    except SetupError as error:
+        return str(error)
+    return " ".join(said.split())[-300:]
+
+
 def unit(name: str, *properties: str) -> dict[str, str]:
     """Properties of a unit, empty ones where systemd does not know it.  Raises SetupError."""
     said = systemctl("show", name, f"--property={','.join(properties)}")

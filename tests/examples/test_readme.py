@@ -12,8 +12,8 @@ from shim.core.envoy.modes import MODES
 from tests.examples.documents import EXAMPLES, LABELS, PAGES, README, UNITS, blocks, first_cells, table_rows
 
 
-def test_the_readme_quotes_daemon_json() -> None:
-    assert [json.loads(block) for block in blocks("json", README)] == [
+def test_the_installation_by_hand_quotes_daemon_json() -> None:
+    assert [json.loads(block) for block in blocks("json", "docs/operating.md")] == [
         json.loads((EXAMPLES / "daemon.json").read_text())
     ]
 

@@ -28,7 +28,7 @@ def test_what_a_unit_runs_is_a_command_of_ours_or_envoy(unit: str) -> None:
     assert commands
     for program, *arguments in commands:
         if program == "envoy":
-            assert "/etc/envoy-docker-shim/envoy.yaml" in arguments
+            assert "/run/envoy/envoy.yaml" in arguments
         else:
             assert program == INSTALLED
             assert arguments[0] in ROLES

@@ -14,13 +14,14 @@ from tests.harness.machine import Machine
 from tests.harness.netns import CommandError
 from tests.harness.rootfs import VOLATILE, changes
 from tests.harness.wait import eventually
+from tests.machine.installing import install_command
 from tests.machine.outage import Asking, echo, http
 from tests.machine.versions import as_version
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
 
 FILE, ENVOY = "/root/envoy-docker-shim", "/root/envoy"
-INSTALL = f"{FILE} install --yes --restart-docker --envoy {ENVOY}"
+INSTALL = f"{install_command().replace('dist/envoy-docker-shim', FILE)} --envoy {ENVOY}"
 UNINSTALL = "envoy-docker-shim uninstall --yes --restart-docker --purge"
 SETTINGS = '{\n    "debug": false,\n    "log-opts": {"max-size": "10m"}\n}\n'
 # The tools that make users keep their files as they were before.

@@ -1,4 +1,4 @@
-"""The units on a running systemd, installed as the README says: what is served, allowed and exposed."""
+"""The units on a running systemd, installed by hand as docs say: what is served, allowed and exposed."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.harness.engines import Engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
 from tests.machine.conftest import booted
-from tests.machine.installing import install
+from tests.machine.installing import install_by_hand
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
 
@@ -31,7 +31,7 @@ def machine(engine: Engine, artifact: Path) -> Iterator[Machine]:
     with booted(engine) as running:
         # What runs already is served once the README's last command is done, with no reboot.
         running.run_http("hello", "--name=c1", "--publish=8080:80", "--restart=always")
-        install(running, artifact)
+        install_by_hand(running, artifact)
         served(running)
         yield running
 
@@ -109,6 +109,7 @@ def test_an_envoy_in_a_container_is_as_good_as_the_unit(machine: Machine) -> Non
     ]
     options += [f"--volume={place}:{place}:ro" for place in ("/usr", "/lib", "/lib64")]
     machine.run("systemctl", "disable", "--now", "envoy")
+    machine.put("/etc/envoy-docker-shim/envoy.yaml", machine.run("envoy-docker-shim", "bootstrap"))
     try:
         machine.docker(
             "run", "-d", f"--name={name}", *options, IMAGE, *envoy["entrypoint"], *envoy["command"]

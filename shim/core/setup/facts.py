@@ -85,8 +85,7 @@ class Envoy:
 class Facts:
     """All of it.
 
-    ``present`` has a digest for each path of interest that exists: of a file its content's, of a directory
-    nothing.  ``running`` is the version of the registrar that runs.
+    ``present`` has the digest of each file of interest that exists.
     """
 
     version: str
@@ -102,4 +101,5 @@ class Facts:
     foreign: tuple[str, ...] = ()  # units of these names that are somebody else's
     active: frozenset[str] = frozenset()  # our units that run
     enabled: frozenset[str] = frozenset()
+    stale_registrar: bool = False  # its file or the configuration has changed since it started
     stale_envoy: bool = False  # the Envoy that runs was started from another configuration than there is now

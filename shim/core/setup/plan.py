@@ -123,7 +123,8 @@ def _start(facts: Facts, plan: Plan) -> None:
     units = (places.REGISTRAR, places.ENVOY)
     paths = {step.path for step in plan.steps if isinstance(step, (Write, Copy))}
     anew, why = [], ""
-    if places.REGISTRAR in facts.active and paths & {places.FILE, f"{places.UNITS}/{places.REGISTRAR}"}:
+    changed = paths & {places.FILE, f"{places.UNITS}/{places.REGISTRAR}"}
+    if places.REGISTRAR in facts.active and (changed or facts.stale_registrar):
         anew.append(places.REGISTRAR)
         why = "no request is lost"
     changed = paths & {f"{places.UNITS}/{places.ENVOY}", plan.record.envoy}
@@ -136,13 +137,15 @@ def _start(facts: Facts, plan: Plan) -> None:
 
 def _switch(facts: Facts, wish: Wish, plan: Plan, old: Record | None) -> None:
     docker = facts.docker
-    found = merged(docker, wish.strict, old.settings if old is not None else None)
+    known = old.settings if old is not None else None
+    found = merged(docker, wish.strict, known)
     changed = docker.settings is None or found.after != docker.settings.content
-    waits = old.settings.waits if old is not None and old.settings is not None else ""
+    waits = known.waits if known is not None else ""
     waits = docker.process if changed or docker.own_proxies else (waits if waits == docker.process else "")
     plan.record.settings = Settings(
         docker.settings_path, digest(found.before), digest(found.after), found.changes, waits
     )
+    plan.record.settings.borrowing = known is not None and known.borrowing
     if found.before is not None and changed and found.before != docker.kept:
         kept = docker.settings_path + places.KEPT
         mode = docker.settings.mode if docker.settings else 0o644
@@ -151,4 +154,4 @@ def _switch(facts: Facts, wish: Wish, plan: Plan, old: Record | None) -> None:
         plan.left = "envoy-docker-shim install --restart-docker"
     if changed or (waits and wish.restart_docker):
         what = ", ".join(map(str, found.changes)) if changed else ""
-        plan.steps.append(switched(docker, found.after, what, restart=wish.restart_docker))
+        plan.steps.append(switched(docker, found.after, what, known, restart=wish.restart_docker))

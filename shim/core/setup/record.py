@@ -19,6 +19,8 @@ class Settings:
 
     ``before`` is the digest of the file before us (its copy is kept beside it), empty where there was none.
     ``waits`` names the dockerd that ran when they were changed and has not been restarted for them.
+    ``borrowing`` is on the disk while live-restore is in the file for a restart only: whoever finds it so was
+    interrupted there, and the file is neither as we leave it nor as others want it.
     """
 
     path: str
@@ -26,6 +28,7 @@ class Settings:
     after: str
     changes: list[Change] = field(default_factory=list)
     waits: str = ""
+    borrowing: bool = False
 
 
 @dataclass

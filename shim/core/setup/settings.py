@@ -42,7 +42,8 @@ def merged(docker: DockerFacts, strict: bool, known: Settings | None) -> Merged:
     for key in {change.key for change in made} & docker.flags.keys() & set(STRICT):
         raise Refused(f"dockerd's command line has --{key}: take it out, {docker.settings_path} is for it")
     # Where somebody has moved ours about in the file, they stay where they are.
-    if held and (known is None or [c.key for c in made] == [c.key for c in known.changes]):
+    borrowing = known is not None and known.borrowing
+    if held and not borrowing and (known is None or [c.key for c in made] == [c.key for c in known.changes]):
         after = text
     return Merged(before, after.encode(), made)
 
@@ -59,11 +60,14 @@ def restored(docker: DockerFacts, known: Settings) -> tuple[bytes | None, list[s
     return back.encode() if docker.settings else None, others
 
 
-def switched(docker: DockerFacts, after: bytes | None, what: str, *, restart: bool) -> SwitchDocker:
+def switched(
+    docker: DockerFacts, after: bytes | None, what: str, known: Settings | None, *, restart: bool
+) -> SwitchDocker:
     """The step to this content of the file."""
     restart = restart and bool(docker.process)
     # A setting must not be on the command line as well; and a Swarm's dockerd does not start with this one.
-    borrow = restart and not docker.live_restore and not docker.swarm and LIVE_RESTORE not in docker.flags
+    on = docker.live_restore and not (known is not None and known.borrowing)
+    borrow = restart and not on and not docker.swarm and LIVE_RESTORE not in docker.flags
     return SwitchDocker(
         docker.settings_path,
         after,
@@ -71,13 +75,13 @@ def switched(docker: DockerFacts, after: bytes | None, what: str, *, restart: bo
         restart=restart,
         borrow=borrow,
         validate=docker.validates,
-        stops=docker.containers if restart and not borrow and not docker.live_restore else (),
+        stops=docker.containers if restart and not borrow and not on else (),
     )
 
 
 def as_left(docker: DockerFacts, known: Settings) -> bool:
     """Whether nobody has changed the file since we did."""
-    return digest(docker.settings.content if docker.settings else None) == known.after
+    return known.borrowing or digest(docker.settings.content if docker.settings else None) == known.after
 
 
 def _before(docker: DockerFacts, text: str, known: Settings | None) -> bytes | None:

@@ -52,6 +52,6 @@ def _docker(facts: Facts, record: Record, plan: Plan, restart_docker: bool) -> N
         what = "as it was, to the byte" if exact else "ours taken out, what others changed stays"
         if after is None:
             what = "removed, as there was none"
-        plan.steps.append(switched(docker, after, what, restart=bool(switched_once)))
+        plan.steps.append(switched(docker, after, what, known, restart=bool(switched_once)))
         if switched_once and docker.ports:
             plan.steps.append(AwaitDocker(tuple(docker.ports)))
