@@ -10,7 +10,7 @@ from tests.harness.engines import find_engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
 from tests.machine.conftest import booted
-from tests.machine.installing import install
+from tests.machine.installing import install_by_hand
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
 
