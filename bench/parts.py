@@ -28,11 +28,15 @@ PARTS = {
         Part("tcp-start", "bench.tcp", "start", "TCP shims: spawn to ready"),
         Part("udp-rest", "bench.udp", "rest", "UDP shims without traffic"),
         Part("udp-relay", "bench.udp", "relay", "UDP relay"),
+        Part("ports-1", "bench.ports", "single", "1 published TCP port"),
         Part("ports-100", "bench.ports", "hundred", "100 published TCP ports"),
         Part("udp-500", "bench.ports", "udp500", "500 published UDP ports"),
         Part("growth", "bench.ports", "growth", "1 to 1,000 published TCP ports"),
         Part("traffic", "bench.traffic", "traffic", "HTTP and TCP through Envoy"),
+        Part("listener", "bench.listener", "listener", "An http listener by itself"),
+        Part("network", "bench.network", "network", "From another machine, with the firewall's table"),
         Part("first", "bench.first", "first", "Start event to first answer"),
+        Part("push", "bench.push", "push", "The firewall's table: from Envoy's word to the kernel"),
         Part("registrar", "bench.registrar", "measure", "Registrar"),
     )
 }

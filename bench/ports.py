@@ -41,6 +41,22 @@ def hundred(plan: Plan) -> Iterator[Row]:
             )
 
 
+def single(plan: Plan) -> Iterator[Row]:
+    """One TCP port, in both address families; most of it is the container's own start."""
+    for engine in plan.engines:
+        seen: Samples = {kind: {"run": [], "rm": []} for kind in BOTH}
+        with machines(plan, engine) as both:
+            for _ in range(plan.times(31, 3)):
+                for kind in BOTH:
+                    machine = both[kind]
+                    seen[kind]["run"].append(machine.publish(_range(FIRST_TCP, 1)))
+                    machine.served(1)
+                    seen[kind]["rm"].append(machine.remove())
+        for what, command in (("run", "docker run"), ("rm", "docker rm -f")):
+            note = "IPv4 and IPv6; by turns, so that other load on the machine is on both"
+            yield _row("ports-1", f"engine {engine}: {command}, 1 TCP port", what, seen, None, note)
+
+
 def udp500(plan: Plan) -> Iterator[Row]:
     for engine in plan.engines[:1] if plan.quick else plan.engines:
         seen: Samples = {kind: {} for kind in BOTH}

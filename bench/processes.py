@@ -56,6 +56,17 @@ def children_cpu() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
+def most_bindings() -> int:
+    """What the limit of open files allows, which only a privileged process may raise: two for each shim."""
+    return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 500) // 2
+
+
+def open_files_to_the_limit() -> None:
+    """For this process and those it starts."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def settle(pids: Callable[[], Collection[int]], quiet: float = 1.0) -> None:
     """Return once these processes have come to rest: for so many seconds none has run, or become another
     program, or come or gone."""

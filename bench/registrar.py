@@ -8,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from bench.registrar_rig import TIMEOUT, Rig, cpu_of, most_bindings, rig
+from bench.processes import most_bindings
+from bench.registrar_rig import TIMEOUT, Rig, cpu_of, rig
 from bench.rows import Row, limit
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import bootstrap
 from shim.registrar.wakeups import AGAIN
 from tests.harness.envoy import Envoy
+from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
 
 PART = "registrar"
@@ -166,6 +168,7 @@ def _steady(found: Rig, size: int, changes: int) -> list[Row]:
 
 def _with_envoy(found: Rig, size: int, rounds: int) -> list[Row]:
     """A real Envoy takes a listener out: from the shim's word until the shim is told that it has."""
+    assert isinstance(found.registrar, LoopbackRegistrar)
     registrar, admin = (
         Endpoint("127.0.0.1", found.registrar.api),
         Endpoint("127.0.0.1", found.registrar.admin),

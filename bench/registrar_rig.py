@@ -8,7 +8,6 @@ is not the registrar's).
 import json
 import math
 import os
-import resource
 import select
 import socket
 import tempfile
@@ -23,8 +22,10 @@ from typing import Any
 
 import trio
 
+from bench.processes import open_files_to_the_limit
 from tests.harness.fake_dockerd import FakeDockerd, body, make_container, start_event
-from tests.harness.registrar import LoopbackRegistrar
+from tests.harness.netns import Place
+from tests.harness.registrar import LoopbackRegistrar, Registrar
 from tests.harness.wait import eventually
 
 TIMEOUT = 60.0
@@ -127,11 +128,11 @@ class Answer:
 class Poller(threading.Thread):
     """One of an Envoy's two long polls.  It accepts every answer, and asks again at once."""
 
-    def __init__(self, port: int, node: str, kind: str) -> None:
+    def __init__(self, place: Place, port: int, node: str, kind: str) -> None:
         super().__init__(daemon=True)
         self.answers: list[Answer] = []
         self._news = threading.Condition()
-        self._sock = socket.create_connection(("127.0.0.1", port))
+        self._sock = place.call(socket.create_connection, ("127.0.0.1", port))
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         question = {"version_info": "VERSION", "node": {"id": node, "extensions": EXTENSIONS}}
         self._question = json.dumps(question)
@@ -187,10 +188,13 @@ class Poller(threading.Thread):
 
 
 class Rig:
-    """A registrar with shims, pollers and a Docker.  Every container has an address of its own."""
+    """A registrar with shims, pollers and a Docker.  Every container has an address of its own.
 
-    def __init__(self, registrar: LoopbackRegistrar, docker: Docker, pid: int) -> None:
-        self.registrar, self.docker, self.pid = registrar, docker, pid
+    ``network`` is the first half of the addresses on which ports are published.
+    """
+
+    def __init__(self, registrar: Registrar, docker: Docker, pid: int, network: str = "127.77") -> None:
+        self.registrar, self.docker, self.pid, self.network = registrar, docker, pid, network
         self.shims: list[Shim] = []
         self.pollers: dict[str, list[Poller]] = {"clusters": [], "listeners": []}
         self._made = 0
@@ -200,7 +204,7 @@ class Rig:
         number, self._made = self._made, self._made + 1
         ip = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         # No two on one port: they would be told apart by their backends, which is another case.
-        first, host = 10_000 + number % 20_000, f"127.77.{number // 20_000}.1"
+        first, host = 10_000 + number % 20_000, f"{self.network}.{number // 20_000}.1"
         shims = [
             Shim(str(self.registrar.socket), (address, port), (ip, 80 + port - first))
             for port in range(first, first + ports)
@@ -233,7 +237,7 @@ class Rig:
         """So many Envoys; returns once they have everything."""
         for number in range(envoys):
             for kind, pollers in self.pollers.items():
-                pollers.append(Poller(self.registrar.api, f"envoy-{number}", kind))
+                pollers.append(Poller(self.registrar.place, self.registrar.api, f"envoy-{number}", kind))
                 pollers[-1].start()
                 pollers[-1].next(0)
 
@@ -272,15 +276,9 @@ def cpu_of(pid: int) -> float:
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
-def most_bindings() -> int:
-    """What the limit of open files allows, which only a privileged process may raise: two for each shim."""
-    return (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 500) // 2
-
-
 @contextmanager
 def rig(artifact: Path) -> Iterator[Rig]:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    open_files_to_the_limit()
     with tempfile.TemporaryDirectory() as directory:
         registrar = LoopbackRegistrar(artifact, Path(directory))
         docker = Docker(f"{directory}/docker.sock")

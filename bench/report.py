@@ -13,6 +13,7 @@ Medians, docker-proxy's and ours measured by turns in the same run; kB are the k
 Spread: n samples, p10..p90, or lowest..highest where there are fewer than 10. docker-proxy is that of
 the engine named in the row, else of Engine 28. Envoy runs one worker thread, docker-proxy as many as it
 likes; where a row is about load, the load is on one core and the proxy on the other, so both have one.
+Where a row says "beside", what it names is in docker-proxy's place.
 """
 
 

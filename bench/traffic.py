@@ -2,31 +2,19 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from bench.compiled import HERE, compiled
+from bench.compiled import compiled
 from bench.machines import Machine, machines
 from bench.plan import Cores, Plan, cores
-from bench.processes import children_cpu, cpu_seconds, on_core, pin
+from bench.processes import cpu_seconds, on_core, pin
 from bench.rows import Row
 from bench.shims import OURS, PEER
+from bench.wrk import HIGH, LOW, Sample, Way, figures, wrk
 from tests.harness.wait import eventually
 
 ORIGIN_PORT, IPERF_PORT = 80, 5201
 HTTP, TCP, BULK = 8080, 8081, 8082  # published; the last two in tcp mode where there are modes
 DIRECT = "direct"
-LOW, HIGH = 1, 64  # connections: for latency, for throughput
-
-Sample = dict[str, float]
-
-
-class Way(NamedTuple):
-    """How requests get to the container, and whose CPU that costs: the proxy's, and the container's."""
-
-    machine: Machine
-    address: tuple[str, int]
-    carriers: Sequence[int]
-    backend: int
 
 
 def traffic(plan: Plan) -> Iterator[Row]:
@@ -66,11 +54,11 @@ def _inside(machine: Machine, container: str) -> int:
 
 
 def _way(machine: Machine, container: str, port: int) -> Way:
-    return Way(machine, ("127.0.0.1", port), _carriers(machine), _inside(machine, container))
+    return Way(machine.host, ("127.0.0.1", port), _carriers(machine), _inside(machine, container))
 
 
 def _direct(machine: Machine, container: str, port: int) -> Way:
-    return Way(machine, (machine.dockerd.ip(container), port), [], _inside(machine, container))
+    return Way(machine.host, (machine.dockerd.ip(container), port), [], _inside(machine, container))
 
 
 def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
@@ -85,10 +73,10 @@ def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
         for turn in range(plan.times(21 if connections == HIGH else 11, 3)):
             for name, way in ways.items():
                 if name != DIRECT or turn < 5:
-                    seen[name].append(_wrk(way, connections, where))
+                    seen[name].append(wrk(way, connections, where))
         note = f"wrk, {connections} connection{'s' * (connections > 1)}; docker-proxy knows no modes"
         for mode in ("http", "tcp"):
-            for what, unit in _figures(connections):
+            for what, unit in figures(connections):
                 yield _row(
                     f"{mode} mode, {connections} conn.: {what}", unit, what, seen[mode], seen[PEER], note
                 )
@@ -101,28 +89,6 @@ def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
                 None,
                 "no proxy between",
             )
-
-
-def _figures(connections: int) -> list[tuple[str, str]]:
-    if connections == LOW:
-        return [("p50", "µs"), ("p99", "µs")]
-    return [("requests/s", "/s"), ("CPU per request", "µs"), ("load's core, busy", "%")]
-
-
-def _wrk(way: Way, connections: int, where: Cores) -> Sample:
-    host, port = way.address
-    argv = ["wrk", "-t1", f"-c{connections}", "-d1s", "-s", str(HERE / "wrk.lua"), f"http://{host}:{port}/"]
-    before, load_before = cpu_seconds(*way.carriers), cpu_seconds(way.backend) + children_cpu()
-    text = way.machine.host.run(*on_core(where.load, argv))
-    cpu = cpu_seconds(*way.carriers) - before
-    load = cpu_seconds(way.backend) + children_cpu() - load_before
-    sample: Sample = json.loads(text.partition("JSON ")[2])
-    assert sample["requests"] and not sample["errors"], text
-    seconds = sample["micros"] / 1e6
-    sample["requests/s"] = sample["requests"] / seconds
-    sample["CPU per request"] = cpu * 1e6 / sample["requests"]
-    sample["load's core, busy"] = load / seconds * 100
-    return sample
 
 
 def _bulk(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
@@ -149,7 +115,7 @@ def _iperf(way: Way, flags: Sequence[str], where: Cores) -> Sample:
 
     def measure() -> Sample:
         before = cpu_seconds(*way.carriers)
-        found = json.loads(way.machine.host.run(*on_core(where.load, argv)))
+        found = json.loads(way.source.run(*on_core(where.load, argv)))
         # The server takes one client at a time, and learns through the proxy that the last one is gone.
         assert "sum_received" in found["end"], found.get("error", found["end"])
         cpu = cpu_seconds(*way.carriers) - before

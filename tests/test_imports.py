@@ -14,7 +14,10 @@ STDLIB = sys.stdlib_module_names
 
 # Which room may import which: a room is a folder of shim, the last one is shim/__main__.py.  Its own it may
 # always.  Read downwards, each imports only what stands above it.
-CORE = {"core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"}
+CORE = {
+    *("core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"),
+    *("core.logs", "core.setup", "core.metrics", "core.ruleset", "core.doctor"),
+}
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
     "core": {"wire"},
@@ -22,24 +25,33 @@ ARROWS: dict[str, set[str]] = {
     "core.envoy": {"core", "core.discovery"},
     "core.docker": {"core", "core.envoy"},
     "core.firewall": {"core"},
+    "core.logs": set(),
+    "core.setup": {"core"},
+    "core.metrics": set(),
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},
+    "core.ruleset": set(),
+    "core.doctor": {"core", "core.firewall", "core.ruleset"},
     "config": {"wire", "core", "core.envoy", "core.firewall"},
-    "host": {"wire", "core"},
+    "host": {"wire", "core", "core.logs"},
     "proxy": {"wire"},
     "relay": {"wire", "core", "proxy"},
     "registrar.firewall": {"core", "core.firewall"},
     "registrar": {"registrar.firewall", "wire", "host", "config", *CORE},
-    "commands": {"wire", "host", "config", "registrar", "registrar.firewall", *CORE},
-    "": {"proxy"},
-    "artifact": {""},
+    "setup": {"wire", "host", "core.setup"},
+    "doctor": {"wire", "host", "config", "proxy", "registrar", "registrar.firewall", *CORE},
+    "commands": {"setup", "wire", "host", "config", "registrar", "registrar.firewall", "doctor", *CORE},
+    "": {"proxy", "commands"},
+    "artifact": {"", "host"},
 }
 # What the start-up path may import: built in to a bare interpreter, on errors (syslog), for UDP (fcntl).
-LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl"}
+LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl", "marshal"}
 THIRD_PARTY = {
     "relay": {"trio"},
     "host": {"trio"},
     "config": {"yaml"},
     "registrar": {"trio", "h11", "httpx"},
+    "setup": {"httpx"},
+    "doctor": {"trio", "yaml"},
     "commands": {"trio", "httpx", "yaml"},
     "artifact": {"_bootstrap"},
 }
@@ -161,6 +173,7 @@ ROOMS = {
     "tests.docker": {"shim", *HARNESS},
     "tests.examples": {"shim", *HARNESS},
     "tests.machine": {*HARNESS, "tests.examples.documents"},  # what the pages say is done there
+    "tests.matrix": {"tests.harness"},
     "tests.soak": {"shim", *HARNESS},
     "tests.registrar": {*UNITS, "tests.core"},  # any table, whole or by steps
     "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive

@@ -1,5 +1,6 @@
 #!/bin/sh
 # envoy-docker-shim @VERSION@
+# start-up path: @TEXT@ @LENGTH@ @HASH@ @MAGIC@
 # One file: this shell prologue, the Python source that dockerd's proxies start with, and a zip
 # application made by shiv.  The prologue only chooses; a zip may carry any prefix.
 
@@ -41,7 +42,8 @@ with open(sys.argv[1], "rb") as file:
         exec(marshal.load(file))
     else:
         file.seek(@TEXT@)
-        exec(compile(file.read(@LENGTH@), "envoy-docker-shim", "exec"))
+        text = file.read(@LENGTH@)
+        exec(file.read(@OTHER@))
 main(sys.argv[1], sys.argv[2:])' "$0" "$@"
   ;;
 esac

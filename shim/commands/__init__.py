@@ -1,1 +1,1 @@
-"""The commands around the registrar: bootstrap, up, status, resync."""
+"""The commands around the registrar: install, uninstall, bootstrap, up, status, resync."""

@@ -1,14 +1,13 @@
 """What the commands share: their `--config`, and the registrar's API seen from outside."""
 
-import argparse
 import os
 import sys
+from argparse import ArgumentParser
 from typing import Any
-
-import httpx
 
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
+from shim.config.usage import add_config, command_parser
 from shim.core.endpoint import Endpoint
 
 TIMEOUT = 5.0  # seconds for each answer of the registrar
@@ -18,12 +17,11 @@ class CommandError(Exception):
     """The command cannot go on; the text is for the user."""
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The argument parser of one command, with `--config`."""
-    made = argparse.ArgumentParser(f"envoy-docker-shim {name}", description=description)
-    made.add_argument(
-        "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
-    )
+def parser(name: str, description: str, *examples: str, config: bool = True) -> ArgumentParser:
+    """As ``command_parser`` makes it, with `--config` if it takes one."""
+    made = command_parser(name, description, *examples)
+    if config:
+        add_config(made)
     return made
 
 
@@ -43,6 +41,8 @@ def complain(text: str) -> None:
 
 def read_api(address: Endpoint, path: str) -> Any:
     """The JSON at one of the registrar's pages.  Raises CommandError."""
+    import httpx  # here: Envoy waits for `bootstrap` at its every start, and that asks nobody
+
     transport = httpx.HTTPTransport(uds=address.path) if address.path else None
     base = "http://localhost" if address.path else f"http://{address}"
     try:

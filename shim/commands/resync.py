@@ -6,6 +6,7 @@ Where it cannot (another pid namespace, no root), this command does the same fro
 
 import os
 import socket
+from argparse import ArgumentParser
 
 from shim.commands.common import CommandError, complain, configuration, parser
 from shim.host.procfs import Shim, find_shims, open_control_pipes
@@ -14,10 +15,18 @@ from shim.wire.words import ADOPT, KNOWN, OK
 TIMEOUT = 5.0  # seconds for each answer of the registrar
 
 
+def arguments() -> ArgumentParser:
+    """Its parser."""
+    return parser(
+        "resync",
+        "Tell the registrar of every shim that runs on this host.",
+        "resync",
+    )
+
+
 def main(args: list[str]) -> int:
     """Replay.  0 when every shim is in, 1 when some are not, 2 for bad usage."""
-    arguments = parser("resync", "Tell the registrar of every shim that runs on this host.")
-    options = arguments.parse_args(args)
+    options = arguments().parse_args(args)
     config = configuration(options.config)
     counts = {OK: 0, KNOWN: 0, "failed": 0}
     for shim in find_shims():

@@ -1,12 +1,18 @@
 """``envoy-docker-shim status``: what is published, who serves it, and what is wrong."""
 
 import json
+from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
+import trio
+
 from shim.commands.common import CommandError, complain, configuration, parser, read_api
+from shim.core.doctor.finding import listed
+from shim.core.envoy_versions import OLDEST, is_too_old
 from shim.core.leases.second_listeners import NOT_YET, OTHER_FAMILY
-from shim.host.procfs import find_shims
+from shim.doctor.glance import as_report, glance
 from shim.wire.flags import format_address
 
 COLUMNS = (
@@ -23,22 +29,37 @@ COLUMNS = (
     "ENVOYS",
 )
 
+# So many of those that one problem concerns are listed.
+SHOWN = 4
+
+
+def arguments() -> ArgumentParser:
+    """Its parser."""
+    made = parser(
+        "status",
+        "Show bindings, Envoys, Docker, and shims that the registrar does not know.",
+        "status",
+        "status --json",
+    )
+    made.add_argument("--json", action="store_true", help="for programs")
+    return made
+
 
 def main(args: list[str]) -> int:
     """Show the status.  0 when all is well, 1 when something needs a look, 2 for bad usage."""
-    arguments = parser("status", "Show bindings, Envoys, Docker, and shims that the registrar does not know.")
-    arguments.add_argument("--json", action="store_true", help="for programs")
-    options = arguments.parse_args(args)
+    options = arguments().parse_args(args)
     config = configuration(options.config)
     try:
         report = read_api(config.api_address, "/status")
     except CommandError as error:
         complain(str(error))
         return 1
+    seen = trio.run(glance, config.docker_host)
     known = {binding["pid"] for binding in report["bindings"]}
     report["unknown_shims"] = [
-        {"pid": shim.pid, "binding": str(shim.binding)} for shim in find_shims() if shim.pid not in known
+        {"pid": shim.pid, "binding": str(shim.binding)} for shim in seen.shims if shim.pid not in known
     ]
+    report["host"] = as_report(seen, report["bindings"])
     report["problems"] = problems(report)
     print(json.dumps(report, indent=1) if options.json else table(report))
     return 1 if report["problems"] else 0
@@ -58,20 +79,56 @@ def problems(report: dict[str, Any]) -> list[str]:
                 f" set envoy_user: {envoy['user']}"
             )
     for envoy in envoys:
+        if is_too_old(envoy["version"]):
+            version = f"{envoy['version']}, and the oldest that is supported is {OLDEST}"
+            found.append(f"Envoy {envoy['node']} is version {version}")
         if envoy["refuses"] and not envoy["rejected"]:
             found.append(f"Envoy {envoy['node']} refuses its configuration; see its log")
     for binding in report["bindings"]:
         name = _address(binding)
         for node, reason in binding["rejected_by"].items():
             found.append(f"{name} is rejected by Envoy {node}: {reason}")
-        if binding["problem"]:
-            found.append(f"{name} ({binding['service']}): {binding['problem']}")
+    found += mislabelled(report)
     if passed := past_envoy(report):
         found.append(passed)
     found += not_kept(report)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
+    return found + of_the_host(report["host"], bool(passed))
+
+
+def of_the_host(host: dict[str, Any], passed: bool) -> list[str]:
+    """What the host does with published ports; ``passed``: it is said already that Envoy is passed."""
+    found = []
+    if without := host["without_shim"]:
+        ports = listed(f"{port['address']} ({port['container']})" for port in without)
+        found.append(
+            f"{len(without)} published ports have no shim, so that Envoy does not serve them: {ports}"
+        )
+    if host["past_envoy"] and not passed:
+        ports = listed(host["past_envoy"])
+        found.append(f"network clients are led past Envoy by Docker's own rules, not in the table: {ports}")
+    for at in host["dropped"]:
+        where = f"chain {at['chain']} of table {at['table']}"
+        found.append(f"network clients of {listed(at['ports'])} are dropped by the host's firewall: {where}")
     return found
+
+
+def mislabelled(report: dict[str, Any]) -> list[str]:
+    """A line for each thing that is wrong with a container's labels, and the addresses that it concerns."""
+    concerned: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for binding in report["bindings"]:
+        if binding["problem"]:
+            concerned.setdefault((binding["container"], binding["problem"]), []).append(binding)
+    return [
+        f"{_few(map(_address, bindings))} ({_few(b['service'] for b in bindings)}): {problem}"
+        for (_, problem), bindings in concerned.items()
+    ]
+
+
+def _few(texts: Iterable[str]) -> str:
+    found = list(dict.fromkeys(texts))
+    return ", ".join(found[:SHOWN]) + (", ..." if len(found) > SHOWN else "")
 
 
 def without_envoy(report: dict[str, Any]) -> str:
@@ -125,9 +182,13 @@ def table(report: dict[str, Any]) -> str:
     for envoy in report["envoys"]:
         if not envoy["trusted"]:
             continue
-        lines.append(f"Envoy {envoy['node']}, connected since {envoy['since']}: {_acknowledged(envoy)}")
+        name = f"{envoy['node']} ({envoy['version'] or 'version unknown'})"
+        lines.append(f"Envoy {name}, connected since {envoy['since']}: {_acknowledged(envoy)}")
     for problem in report["problems"]:
         lines.append(f"! {problem}")
+    if report["problems"]:
+        lines.append("`envoy-docker-shim doctor` looks for causes, and says what cures them")
+    lines += [f"? not checked: {what}" for what in report["host"]["not_checked"]]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from argparse import ArgumentParser
 from pathlib import Path
 
 import trio
@@ -19,7 +20,9 @@ from shim.commands import bootstrap
 from shim.commands.common import CommandError, complain, configuration, parser
 from shim.config.keys import Config
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.access_log import FLUSH_INTERVAL_MS
 from shim.core.envoy.bootstrap import DRAIN_TIME
+from shim.host.bundled_envoy import BundleError, bundled_envoy
 from shim.registrar import registration
 from shim.registrar.main import serve, set_up_log
 
@@ -33,17 +36,29 @@ GOOD_RUN = 30.0
 STOP_TIMEOUT = 10.0
 
 
-def main(args: list[str]) -> int:
-    """Run both until a signal.  0 then, 1 when one cannot run, 2 for bad usage."""
-    arguments = parser("up", "Run the registrar and an Envoy as one supervised pair.")
-    arguments.add_argument(
-        "--envoy", metavar="PATH", help="default: envoy in $PATH, else Python's envoy package"
+def arguments() -> ArgumentParser:
+    """Its parser."""
+    made = parser(
+        "up",
+        "Run the registrar and an Envoy as one supervised pair.",
+        "up",
+        "up --envoy /usr/local/bin/envoy --concurrency 2",
     )
-    arguments.add_argument("--node-id", metavar="ID", help="default: this host's name")
-    arguments.add_argument(
+    made.add_argument(
+        "--envoy",
+        metavar="PATH",
+        help="default: the one in this file, else in $PATH, else Python's envoy package",
+    )
+    made.add_argument("--node-id", metavar="ID", help="default: this host's name")
+    made.add_argument(
         "--concurrency", metavar="N", type=int, default=0, help="Envoy's worker threads; default: one a core"
     )
-    options = arguments.parse_args(args)
+    return made
+
+
+def main(args: list[str]) -> int:
+    """Run both until a signal.  0 then, 1 when one cannot run, 2 for bad usage."""
+    options = arguments().parse_args(args)
     config = configuration(options.config)
     set_up_log(config.log_level)
     try:
@@ -61,6 +76,8 @@ def main(args: list[str]) -> int:
                 str(file),
                 "--drain-time-s",
                 str(DRAIN_TIME),
+                "--file-flush-interval-msec",
+                str(FLUSH_INTERVAL_MS),
                 "--use-dynamic-base-id",
             ]
             if options.concurrency > 0:
@@ -73,12 +90,17 @@ def main(args: list[str]) -> int:
 
 
 def find_envoy(given: str | None) -> str:
-    """The Envoy to run: as given, in $PATH, or in an installed `envoy` package.  Raises CommandError."""
+    """The Envoy to run: as given, the file's own, in $PATH, or in Python's.  Raises CommandError."""
     if given:
         found = shutil.which(given, path=_program_path())
         if found is None:
             raise CommandError(f"--envoy {given}: no such program")
         return found
+    try:
+        if bundled := bundled_envoy():
+            return str(bundled)
+    except BundleError as error:
+        raise CommandError(str(error)) from None
     if found := shutil.which("envoy", path=_program_path()):
         return found
     if found := _packaged_envoy():

@@ -9,6 +9,7 @@ from shim.config import values
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
 from shim.core.envoy.modes import DEFAULT_MODE, Mode
+from shim.core.envoy.sinks import Sinks
 from shim.core.envoy.tracing import Collector
 from shim.core.firewall.names import PORTS
 from shim.core.firewall.table import USUAL, Keeping
@@ -29,7 +30,7 @@ class Key(NamedTuple):
     @property
     def shown_default(self) -> str:
         """The default as documentation writes it."""
-        if self.default is None:
+        if self.default in (None, Sinks()):
             return "none"
         if isinstance(self.default, bool):
             return f"`{str(self.default).lower()}`"
@@ -61,6 +62,16 @@ def _collector(value: object) -> Collector | None:
         raise ValueError("must name one collector, otlp or zipkin")
     endpoint, path = found[kinds[0]]
     return Collector(kinds[0], endpoint, path or "/api/v2/spans", found.get("sampling", 100.0))
+
+
+def _sinks(value: object) -> Sinks:
+    """The section ``metrics``: where Envoy sends its statistics, and how often.  Raises ValueError."""
+    found = section(value, METRICS, "metrics.")
+    if value is not None and not {"otlp", "statsd"} & set(found):
+        raise ValueError("must name otlp, statsd or both")
+    if "otlp" in found:
+        found["otlp"], _ = found["otlp"]
+    return Sinks(**found)
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,18 @@ class Config:
         None,
         "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
     )
+    metrics: Sinks = _key(
+        _sinks,
+        Sinks(),
+        "`otlp`, `statsd` or both, and `interval` in seconds; see"
+        " [Sending metrics](metrics-and-tracing.md#sending-metrics)",
+    )
+    access_log: str = _key(
+        values.access_log,
+        "off",
+        "where the [access log](metrics-and-tracing.md#access-log) goes: `stdout` (Envoy's), or a file;"
+        " `off`: only containers with `AccessLog=on` have one, on `stdout`",
+    )
     envoy_admin: Endpoint = _key(
         values.socket_or_address,
         Endpoint(path="/run/envoy/admin.sock"),
@@ -106,7 +129,8 @@ class Config:
     scrape_address: Endpoint | None = _key(
         values.optional(values.host_and_port),
         Endpoint("127.0.0.1", 9901),
-        "where Envoy's statistics are scraped if its admin is a Unix socket; `null`: nowhere",
+        "where Envoy's statistics and the registrar's metrics are scraped if Envoy's admin is a Unix socket;"
+        " `null`: nowhere",
     )
     firewall: bool = _key(
         values.boolean,
@@ -156,6 +180,11 @@ class Config:
     )
 
     @property
+    def access_log_file(self) -> str:
+        """The access log's file; empty: Envoy's standard output."""
+        return self.access_log if self.access_log.startswith("/") else ""
+
+    @property
     def keeping(self) -> Keeping:
         """The numbers by which connections that keep their client's address find back to Envoy."""
         return Keeping(self.keep_mark, self.keep_table, self.keep_table)
@@ -177,6 +206,14 @@ TRACING: Mapping[str, Callable[[Any], Any]] = {
     "otlp": values.url(("grpc", "http"), OTLP_PORT),
     "zipkin": values.url(("http",), ZIPKIN_PORT),
     "sampling": values.number(0, 100),
+}
+
+
+# The keys of the section `metrics`.
+METRICS: Mapping[str, Callable[[Any], Any]] = {
+    "otlp": values.url(("grpc", "http"), OTLP_PORT),
+    "statsd": values.ip_and_port,
+    "interval": values.number(1, 3600),
 }
 
 

@@ -1,6 +1,7 @@
 """Reads the configuration: a YAML file, overridden by the environment, checked as a whole before use."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -8,6 +9,26 @@ import yaml
 from shim.config.keys import KEYS, Config, ConfigError, checked, section
 
 DEFAULT_FILE = "/etc/envoy-docker-shim.yaml"
+
+
+def load_what_can_be(file: str | None, environ: Mapping[str, str]) -> Config:
+    """What ``load`` returns, or where that fails every key that can be used, and the others' defaults."""
+    try:
+        return load(file, environ)
+    except ConfigError:
+        pass
+    try:
+        document = yaml.safe_load(Path(file or DEFAULT_FILE).read_text(encoding="utf-8"))
+    except Exception:
+        document = None
+    settings = {}
+    for key in KEYS.values():
+        given = document.get(key.name) if isinstance(document, Mapping) else None
+        for value in (environ.get(key.environment), given):
+            if value and key.name not in settings:
+                with suppress(ConfigError):
+                    settings[key.name] = checked(key.parse, value, key.name)
+    return Config(**settings)
 
 
 def load(file: str | None, environ: Mapping[str, str]) -> Config:

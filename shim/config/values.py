@@ -6,7 +6,7 @@ All raise ValueError, with a text that goes on from "KEY: VALUE ".
 import os
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,6 +79,17 @@ def keep_or_off(value: object) -> str:
     return choice("keep", "off")("off" if value is False else value)
 
 
+def access_log(value: object) -> str:
+    """``stdout``, ``off`` (which YAML takes for its own "false") or the absolute path of a file."""
+    if value is False or value in ("stdout", "off"):
+        return str(value or "off")
+    if isinstance(value, str) and value.isprintable() and len(os.fsencode(value)) < 1024:
+        file = value.startswith("/") and not value.endswith("/")
+        if file:
+            return value
+    raise ValueError("must be stdout, off or the absolute path of a file")
+
+
 def port_range(value: object) -> range:
     """``FIRST-LAST``, both included."""
     first, dash, last = some_text(value).partition("-")
@@ -110,6 +121,16 @@ def host_and_port(value: object) -> Endpoint:
     if not (colon and good_host and good_port):
         raise ValueError("must be HOST:PORT with a port from 1 to 65535 (an IPv6 host in brackets)")
     return Endpoint(host, int(port))
+
+
+def ip_and_port(value: object) -> Endpoint:
+    """``host:port`` whose host is an IP address: Envoy asks no resolver for it."""
+    found = host_and_port(value)
+    try:
+        ip_address(found.host)
+    except ValueError:
+        raise ValueError("must be IP:PORT, an address and no name (an IPv6 address in brackets)") from None
+    return found
 
 
 def socket_or_address(value: object) -> Endpoint:

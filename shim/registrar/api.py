@@ -13,7 +13,9 @@ from shim.core.discovery.sessions import HoldLimits, Session
 from shim.core.discovery.subscription import HOLD, Hold, Subscription
 from shim.core.discovery.versions import VersionedSet
 from shim.core.envoy.upstreams import cluster_load_assignment
+from shim.core.metrics.text import as_text, content_type_for
 from shim.registrar.http_connection import Request, Response
+from shim.registrar.metrics import families
 from shim.registrar.state import State
 from shim.registrar.view import as_json, bindings, status
 
@@ -32,16 +34,25 @@ class Page(NamedTuple):
     """What GET of one path answers: a row, for the documentation too."""
 
     meaning: str
-    content: Callable[[State], Response]
+    content: Callable[[State, Request], Response]
+
+
+def _metrics(state: State, request: Request) -> Response:
+    content_type = content_type_for(request.headers.get("accept", ""))
+    return Response(200, as_text(families(state), content_type), content_type)
 
 
 PAGES = {
     "/healthz": Page(
         "`ok`, once shims have been found and the registrar listens",
-        lambda state: Response(200, b"ok\n", "text/plain"),
+        lambda state, request: Response(200, b"ok\n", "text/plain"),
     ),
-    "/bindings": Page("a list of [bindings](#a-binding)", lambda state: _json(bindings(state))),
-    "/status": Page("an object with the [status](#the-status)", lambda state: _json(status(state))),
+    "/bindings": Page("a list of [bindings](#a-binding)", lambda state, request: _json(bindings(state))),
+    "/status": Page("an object with the [status](#the-status)", lambda state, request: _json(status(state))),
+    "/metrics": Page(
+        "[metrics of the registrar's own](metrics-and-tracing.md#the-registrars-own), for Prometheus",
+        _metrics,
+    ),
 }
 
 
@@ -83,7 +94,7 @@ class Api:
             )
         if request.method not in ("GET", "HEAD"):
             return _error(405, f"{path} is read with GET")
-        return PAGES[path].content(self._state)
+        return PAGES[path].content(self._state, request)
 
     # -- discovery -------------------------------------------------------------------------------
 
@@ -103,7 +114,9 @@ class Api:
         asked = asked._replace(names=frozenset())
         if isinstance(request.body, bytearray):
             request.body.clear()
-        session = self._state.poll(asked.node, asked.admin, request.connection, request.user, trusted)
+        session = self._state.poll(
+            asked.node, asked.admin, request.connection, request.user, trusted, asked.build
+        )
         if not trusted:
             self._complain_of(session)
         return await self._poll(kind, asked.version, session)
@@ -125,10 +138,8 @@ class Api:
         await self._settle(version)
         if version and not state.settling.settled:
             return Response(304)
-        was_nacked, processed = subscription.nacked, subscription.processed_sequence
-        subscription.request(version, resources.version, resources.sequence, state.now())
-        if kind == "listeners" and session.trusted:
-            self._judge(session, was_nacked)
+        processed = subscription.processed_sequence
+        self._take_in(kind, version, session)
         began = state.now()
         envoy = session.user, session.node
         end = began + self._hold_limits.of(envoy, began)
@@ -145,7 +156,8 @@ class Api:
                 await state.network.wait_for_withdrawal()
                 continue
             if not isinstance(decision, Hold):
-                subscription.served(decision.version, resources.sequence)
+                subscription.served(decision.version, resources.sequence, state.now())
+                state.pushes[kind].sent += session.trusted
                 log.debug(
                     "%s: %d resources as %s to Envoy %s", kind, len(resources), decision.version, session.node
                 )
@@ -160,6 +172,20 @@ class Api:
                 raise
             if wait.cancelled_caught and until >= end:
                 return Response(304)
+
+    def _take_in(self, kind: str, version: str, session: Session) -> None:
+        """What the poll says of the answer before."""
+        state = self._state
+        subscription: Subscription = getattr(session, kind)
+        resources: VersionedSet = getattr(state.registry, kind)
+        was_judged, was_nacked = subscription.judged, subscription.nacked
+        subscription.request(version, resources.version, resources.sequence, state.now())
+        if not session.trusted:
+            return
+        if not was_judged:
+            state.pushes[kind].judged(subscription, state.now())
+        if kind == "listeners":
+            self._judge(session, was_nacked)
 
     async def _settle(self, version: str) -> None:
         """Wait until the registrar knows as much as the one before it: a restart must cost no listener."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 import trio
 
-from shim.core.docker.containers import Container, addresses_of, published_by
+from shim.core.docker.containers import Container, Port, addresses_of, published_by
 from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease, Unlabelled
@@ -212,8 +212,13 @@ class Docker:
                 for lease in state.registry.of_container(address)
                 if (lease.binding.address.proto, lease.binding.address.port) in published
             ]
-            service, serving = service_of(container), serving_of(container, state.labelling.default)
-            labelled += [(lease, service, serving) for lease in leases]
+            said: dict[Port, tuple[Service, Serving]] = {}
+            for lease in leases:
+                port = Port(lease.binding.backend.port, lease.binding.address.proto)
+                if port not in said:
+                    serving = serving_of(container, state.labelling.default, port)
+                    said[port] = service_of(container, port), serving
+                labelled.append((lease, *said[port]))
             known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known
         # Oldest first, whatever Docker's order: of several leases that could have a name the first gets it,

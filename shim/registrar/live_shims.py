@@ -44,6 +44,7 @@ class LiveShims:
         probes: Probes = PROBES,
     ) -> None:
         self.missed = PendingFlag()
+        self.admitted = self.found = 0  # shims since the start: all of them, and those that did not register
         self.return_wait = ReturnWait()
         self._registry = registry
         self._labelling = labelling
@@ -79,6 +80,7 @@ class LiveShims:
             # In another pid namespace, or ended already, which its lease pipe will tell.
             parent, order = 0, math.inf
         lease_id = next(self._ids)
+        self.admitted += 1
         self._leases[pipe] = lease_id
         self._pipes[lease_id] = pipe
         lease = Lease(lease_id, pid, binding, order, self._now())
@@ -111,6 +113,7 @@ class LiveShims:
                 continue
             if lease_id is not None:
                 admitted += 1
+                self.found += 1
                 self.taken_up(lease_id)
         self.return_wait.renew()
         return admitted, failed, forbidden
@@ -139,7 +142,7 @@ class LiveShims:
     def _parked(self, lease_id: int) -> None:
         lease = self._registry.get(lease_id)
         if lease is not None and lease.binding.address.proto == "udp":
-            self.wakeups.begun(lease_id, lease.binding.address.port)
+            self.wakeups.begun(lease_id, lease.binding.address)
 
     def _signalled(self, lease_id: int) -> None:
         lease = self._registry.get(lease_id)

@@ -1,6 +1,5 @@
 """The registrar's composition: one nursery owns every task, and a signal ends it."""
 
-import argparse
 import logging
 import os
 import resource
@@ -8,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from argparse import ArgumentParser
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,14 +15,17 @@ import trio
 
 from shim.config.keys import Config, ConfigError
 from shim.config.load import load
-from shim.core.docker.labels import KEEP
+from shim.config.usage import add_config, command_parser
+from shim.core.docker.words import KEEP
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.access_log import OFF, ON
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
 from shim.core.leases.second_listeners import SecondListeners
 from shim.host.bridges import interface_to
 from shim.host.peer_credentials import user_of
 from shim.host.ports import is_free
+from shim.host.start_code import keep_start_code
 from shim.registrar import registration
 from shim.registrar.api import Api
 from shim.registrar.docker import Docker, client_for
@@ -43,13 +46,21 @@ TABLE_SUFFIX = ".table"  # of a file beside the registration socket: its registr
 FIRST_FREE_PORT = 1024  # net.ipv4.ip_unprivileged_port_start
 
 
+def arguments() -> ArgumentParser:
+    """The parser of ``envoy-docker-shim server``."""
+    made = command_parser(
+        "server",
+        "Keep the bindings, and serve them to Envoy, until SIGTERM.",
+        "server",
+        "server --config /etc/envoy-docker-shim.yaml",
+    )
+    add_config(made)
+    return made
+
+
 def main(args: list[str]) -> int:
     """``envoy-docker-shim server``.  0 after SIGTERM or SIGINT, 1 when it cannot run, 2 for bad usage."""
-    parser = argparse.ArgumentParser("envoy-docker-shim server", description="Serve the bindings to Envoy.")
-    parser.add_argument(
-        "--config", metavar="FILE", help="default: /etc/envoy-docker-shim.yaml, if there is one"
-    )
-    options = parser.parse_args(args)
+    options = arguments().parse_args(args)
     try:
         config = load(options.config, os.environ)
     except ConfigError as error:
@@ -73,18 +84,28 @@ def set_up_log(level: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
+def _keep_start_code() -> None:
+    """Compile the start-up path for this host's Python.  Without that, ports start too, only slower."""
+    try:
+        keep_start_code(sys.argv[0])
+    except OSError as error:
+        log.warning("ports start slower than they could: their code cannot be kept compiled: %s", error)
+
+
 async def serve(config: Config) -> None:
     """Run the registrar until a signal.  Raises SocketTaken, OSError."""
     _raise_file_limit()
     state = State(
-        Templates(HttpOptions(config.tracing, config.trusted_hops)),
+        Templates(HttpOptions(config.tracing, config.trusted_hops), log_path=config.access_log_file),
         config.default_mode,
         time.monotonic,
         fail_open=config.fail_open,
         keeps_client=config.client_address == KEEP,
+        access_log=OFF if config.access_log == OFF else ON,
         second=SecondListeners(config.keep_ports, is_free, interface_to),
         keeping=config.keeping,
     )
+    _keep_start_code()
     with ExitStack() as clean:
         # Listening first, then searching: every shim is found in /proc, or registers.
         state.shims.port_owner.prepare(config.socket)

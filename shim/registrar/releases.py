@@ -27,6 +27,11 @@ class Releases:
         self._due = math.inf  # when to scan again even if no Envoy polls
         self._processed = registry.sessions.processed()
 
+    @property
+    def waiting(self) -> int:
+        """How many shims wait."""
+        return len(self._waiting)
+
     def begin(self, lease: Lease, since: float) -> None:
         """Send EXIT to a withdrawn lease's shim, which waits since ``since`` (seconds), once Envoy is off."""
         deadline = since + RELEASE_TIMEOUT

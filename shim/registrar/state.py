@@ -11,8 +11,10 @@ import trio
 
 from shim.core.binding import Address
 from shim.core.discovery.sessions import Session, Sessions
+from shim.core.envoy.access_log import OFF
 from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
+from shim.core.envoy_versions import OLDEST, is_too_old
 from shim.core.firewall.table import USUAL, Keeping
 from shim.core.leases.lease import Lease
 from shim.core.leases.registry import Registry
@@ -27,6 +29,7 @@ from shim.registrar.labelling import Labelling
 from shim.registrar.live_shims import LiveShims
 from shim.registrar.network import Network
 from shim.registrar.order import Order
+from shim.registrar.pushes import KINDS, Pushes
 from shim.registrar.second_refusals import SecondRefusals
 from shim.registrar.settling import Settling
 
@@ -42,6 +45,7 @@ class State:
 
     ``fail_open``: network clients that find no Envoy go Docker's own way.  ``keeps_client``, ``second`` and
     ``keeping``: whether containers see their addresses, unless labels say it, and by which numbers.
+    ``access_log``: one of ``access_log.WORDS``, unless labels say it.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class State:
         probes: Probes = PROBES,
         fail_open: bool = True,
         keeps_client: bool = False,
+        access_log: str = OFF,
         second: SecondListeners | None = None,
         keeping: Keeping = USUAL,
     ) -> None:
@@ -60,11 +65,13 @@ class State:
         self.changed = Broadcast()
         self.pushed = {"clusters": Broadcast(), "listeners": Broadcast()}
         self._sequences = dict.fromkeys(self.pushed, 0)
+        self.pushes = {kind: Pushes() for kind in KINDS}
         self.docker = DockerHealth()
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster, second)
         self.order = Order(self.registry)
-        self.labelling = Labelling(self.registry, Serving(default_mode, keeps_client=keeps_client), clock)
+        default = Serving(default_mode, keeps_client=keeps_client, access_log=access_log)
+        self.labelling = Labelling(self.registry, default, clock)
         self.shims = LiveShims(self.registry, self.labelling, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
         addresses = ServedAddresses(self.registry, self.sessions)
@@ -150,12 +157,19 @@ class State:
 
     # -- Envoys ------------------------------------------------------------------------------------
 
-    def poll(self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True) -> Session:
-        """The session of the Envoy that polls on this connection; ``user`` is the one whose process it is."""
+    def poll(
+        self, node: str, admin: str, connection: int, user: int = 0, trusted: bool = True, build: str = ""
+    ) -> Session:
+        """The session of the Envoy that polls on this connection.
+
+        ``user`` is the one whose process it is, ``build`` its version, such as "1.40.0".
+        """
         before = len(self.sessions.trusted())
-        session = self.sessions.poll(node, admin, connection, self.now(), user, trusted)
+        session = self.sessions.poll(node, admin, connection, self.now(), user, trusted, build)
         if len(self.sessions.trusted()) > before:
-            log.info("Envoy %s connected", node)
+            log.info("Envoy %s connected, version %s", node, build or "unknown")
+            if is_too_old(build):
+                log.warning("Envoy %s is version %s: the oldest that is supported is %s", node, build, OLDEST)
             self.shims.port_owner.consider(user, {session.user for session in self.sessions.trusted()})
         return session
 

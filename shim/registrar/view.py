@@ -14,6 +14,7 @@ from shim.registrar.state import State
 
 # A dozen bindings, and half a millisecond.
 PART_SIZE = 1 << 13
+STATES = ("pending", "published", "serving", "rejected", "releasing")
 
 
 def bindings(state: State) -> Iterator[dict[str, Any]]:
@@ -72,10 +73,7 @@ def _dumped(value: object) -> bytes:
 def _binding(lease: Lease, state: State) -> dict[str, Any]:
     address, backend = lease.binding.address, lease.binding.backend
     service, serving = lease.service, lease.serving
-    name = str(address)
-    sessions = state.sessions.trusted()
-    reasons = {s.node: s.rejected[name] for s in sessions if name in s.rejected}
-    acknowledged = [] if lease.stage is not Stage.LISTED else [s.node for s in sessions if _runs(s, lease)]
+    reasons, acknowledged = _said_of(lease, state)
     found, since = _state_of(lease, bool(reasons), bool(acknowledged))
     udp = address.proto == "udp"
     way = state.network.way_to(lease.binding, serving)
@@ -137,6 +135,20 @@ def _runs(session: Session, lease: Lease) -> bool:
     return session.listens(str(lease.binding.address), lease.listener_sequence)
 
 
+def state_of(lease: Lease, state: State) -> str:
+    """One of STATES."""
+    reasons, acknowledged = _said_of(lease, state)
+    return _state_of(lease, bool(reasons), bool(acknowledged))[0]
+
+
+def _said_of(lease: Lease, state: State) -> tuple[dict[str, str], list[str]]:
+    """What the Envoys that count say of a binding: node to reason of those that refuse it; who serves it."""
+    sessions, name = state.sessions.trusted(), str(lease.binding.address)
+    reasons = {s.node: s.rejected[name] for s in sessions if name in s.rejected}
+    acknowledged = [] if lease.stage is not Stage.LISTED else [s.node for s in sessions if _runs(s, lease)]
+    return reasons, acknowledged
+
+
 def _state_of(lease: Lease, rejected: bool, acknowledged: bool) -> tuple[str, float]:
     if lease.stage is Stage.RELEASING:
         return "releasing", lease.stage_at
@@ -156,6 +168,7 @@ def _envoy(session: Session, state: State) -> dict[str, Any]:
     registry = state.registry
     return {
         "node": session.node,
+        "version": session.build,
         "user": session.user,
         "trusted": session.trusted,
         "admin": session.admin,

@@ -6,11 +6,14 @@ shim.proxy.park).  Hence, soon after UDP shims have parked, the registrar checks
 their ports, and later sends every shim an empty line.
 """
 
+import socket
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import trio
 
+from shim.core.binding import Address
 from shim.wire.words import NUDGE, RELAY
 
 # Seconds after the first of some shims began to wait: when their ports are checked, and when they are checked
@@ -26,12 +29,12 @@ class WakeUps:
     def __init__(self, say: Callable[[int, str], None], net: Path = Path("/proc/net")) -> None:
         self._say = say
         self._net = net
-        self._begun: dict[int, int] = {}  # lease -> UDP port, or 0
+        self._begun: dict[int, Address | None] = {}  # by lease
         self._some = trio.Event()  # set when ``_begun`` has any
 
-    def begun(self, lease_id: int, port: int = 0) -> None:
-        """A shim begins to wait about now; ``port``: a UDP shim's, in which datagrams may wait already."""
-        self._begun[lease_id] = port
+    def begun(self, lease_id: int, address: Address | None = None) -> None:
+        """A shim begins to wait about now; ``address``: a UDP shim's, where datagrams may wait already."""
+        self._begun[lease_id] = address
         self._some.set()
 
     async def run(self) -> None:
@@ -44,7 +47,7 @@ class WakeUps:
                 self._check(begun)
                 nursery.start_soon(self._check_later, begun)
 
-    async def _check_later(self, begun: dict[int, int]) -> None:
+    async def _check_later(self, begun: dict[int, Address | None]) -> None:
         await trio.sleep(LATER - SOON)
         self._check(begun)
         self._nudge(begun)
@@ -55,26 +58,35 @@ class WakeUps:
         for lease_id in begun:
             self._say(lease_id, NUDGE)
 
-    def _check(self, begun: dict[int, int]) -> None:
-        # The datagrams may be another address's: then a shim wakes for nothing, and parks again.
-        waiting = set(self._waiting()) if any(begun.values()) else ()
-        for lease_id, port in begun.items():
-            if port in waiting:
+    def _check(self, begun: dict[int, Address | None]) -> None:
+        if not any(begun.values()):
+            return
+        waiting = set(self._waiting())
+        for lease_id, address in begun.items():
+            if address in waiting:
                 self._say(lease_id, RELAY)
 
-    def _waiting(self) -> Iterator[int]:
+    def _waiting(self) -> Iterator[Address]:
         for table in ("udp", "udp6"):
             try:
                 with open(self._net / table) as lines:
-                    yield from ports_waiting(lines)
+                    yield from waiting_at(lines)
             except OSError:
                 pass  # no IPv6 here
 
 
-def ports_waiting(lines: Iterable[str]) -> Iterator[int]:
-    """The ports in /proc/net/udp (proc_net_udp(5)) of unconnected sockets with something to read."""
+def waiting_at(lines: Iterable[str]) -> Iterator[Address]:
+    """Addresses in /proc/net/udp (proc_net_udp(5)) of unconnected sockets that have something to read."""
     for line in lines:
         fields = line.split()
         # sl local_address rem_address st tx_queue:rx_queue ...; the first line names the columns.
         if len(fields) > 4 and fields[3] == "07" and int(fields[4].partition(":")[2], 16):
-            yield int(fields[1].rpartition(":")[2], 16)
+            ip, _, port = fields[1].partition(":")
+            yield Address("udp", _ip(ip), int(port, 16))
+
+
+def _ip(text: str) -> str:
+    """An address as the kernel prints it (%08X): words of four bytes, each in the host's byte order."""
+    words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack(f"={len(words)}I", *words))

@@ -1,6 +1,5 @@
 """The built file itself: on every Python there is here, small, pure, and the same from any two builds."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -14,38 +13,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.artifact.pythons import NEW, NEWEST, OLD, PYTHONS, with_python
 from tests.harness.engines import ROOT
 from tests.harness.proxy import bound_socket, flags, free_port, refusal, start_proxy
 
 COMMANDS = ("server", "up", "bootstrap", "status", "resync")
-OLDEST = (3, 10)
 MEGABYTE = 1_000_000
 BACKEND = ("127.0.0.1", 9)
 # Beyond what a bare interpreter has: an extension module that some builds of Python have built in.
 IMPORT_BUDGET = {"_socket"}
 
 
-def find_pythons() -> dict[tuple[int, int], Path]:
-    """Each minor version's interpreter: pyenv's and those on PATH, but no pyenv stand-in."""
-    found: dict[tuple[int, int], Path] = {}
-    candidates = sorted(Path.home().glob(".pyenv/versions/*/bin/python3"))
-    for directory in os.environ["PATH"].split(":"):
-        if not directory.endswith("/shims"):
-            candidates += sorted(Path(directory).glob("python3.[0-9]*"))
-    for path in candidates:
-        if re.fullmatch(r"python3(\.\d+)?", path.name):
-            with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
-                ask = "import sys; print(*sys.version_info[:2])"
-                said = subprocess.run([path, "-c", ask], check=True, capture_output=True, timeout=10).stdout
-                major, minor = map(int, said.split())
-                found.setdefault((major, minor), path)
-    return found
-
-
-PYTHONS = find_pythons()
-NEW = {f"3.{minor}": path for (_, minor), path in sorted(PYTHONS.items()) if (3, minor) >= OLDEST}
-OLD = {f"3.{minor}": path for (_, minor), path in sorted(PYTHONS.items()) if (3, minor) < OLDEST}
-NEWEST = NEW[max(NEW, key=lambda name: int(name[2:]))] if NEW else Path("python3")
 EACH = pytest.mark.parametrize("python", NEW.values(), ids=NEW)
 
 
@@ -65,17 +43,6 @@ def env(tmp_path: Path, unpacked: Path) -> dict[str, str]:
         "SHIV_ROOT": str(unpacked),
         "SHIM_SOCKET": str(tmp_path / "registrar.sock"),
     }
-
-
-def with_python(env: dict[str, str], python: Path, *options: str) -> dict[str, str]:
-    """``python3`` is that one; with ``options`` it is always started with them."""
-    place = Path(env["PATH"].split(":")[0], "python3")
-    if options:
-        place.write_text(f'#!/bin/sh\nexec {python} {" ".join(options)} "$@"\n')
-        place.chmod(0o755)
-    else:
-        place.symlink_to(python)
-    return {**env, "PATH": f"{env['PATH']}:/usr/bin:/bin"}
 
 
 def run(file: Path, *args: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

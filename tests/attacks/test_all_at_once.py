@@ -16,7 +16,7 @@ import pytest
 
 from tests.attacks.rig import NOBODY, SUBORDINATE, Rig, peak_memory
 
-pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 SECONDS = float(os.environ.get("EDS_ATTACK_SECONDS", "12"))
 PORTS = range(8100, 8200)

@@ -10,7 +10,7 @@ import pytest
 from tests.attacks.rig import NOBODY, SUBORDINATE, Rig, peak_memory
 from tests.harness.wait import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 PORTS = range(8200, 8500)
 # What the registrar may have under attack (MB), whatever the attack.

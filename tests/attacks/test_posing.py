@@ -11,7 +11,7 @@ import pytest
 from tests.attacks.rig import NOBODY, Rig
 from tests.harness.wait import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from tests.harness.proxy import flags, start_proxy
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
-pytestmark = [pytest.mark.docker]
+pytestmark = [pytest.mark.alone, pytest.mark.docker]
 
 PORTS = [9100, 9101, 9102, 9103]
 SOURCES = 30_000

@@ -1,5 +1,6 @@
 """The registrar as a process: how it starts, refuses to start, and ends."""
 
+import json
 import signal
 import socket
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.registrar import LoopbackRegistrar
+from tests.harness.wait import eventually
 
 
 @pytest.fixture
@@ -90,3 +92,16 @@ def test_status_says_what_needs_a_look(registrar: LoopbackRegistrar) -> None:
     lines = [line.partition(": ") for line in shown.stdout.splitlines()]
     told = [text for what, _, text in lines if what == "! no Envoy is connected"]
     assert told in (["published TCP ports are not served"], [past])
+
+
+def test_an_envoy_that_is_too_old_is_named(registrar: LoopbackRegistrar) -> None:
+    version = {"version": {"major_number": 1, "minor_number": 36, "patch": 4}}
+    poll = json.dumps({"node": {"id": "old-one", "user_agent_build_version": version}}).encode()
+    with registrar.running(), socket.socket() as envoy:
+        registrar.wait_until_healthy()
+        envoy.connect(("127.0.0.1", registrar.api))
+        head = f"POST /v3/discovery:listeners HTTP/1.1\r\nHost: x\r\nContent-Length: {len(poll)}\r\n\r\n"
+        envoy.sendall(head.encode() + poll)
+        line = "Envoy old-one is version 1.36.4, and the oldest that is supported is 1.37"
+        eventually(lambda: line in registrar.command("status", check=False).stdout, 20, line)
+    assert "Envoy old-one is version 1.36.4" in registrar.log.read_text()

@@ -13,6 +13,7 @@ from shim.config.keys import KEYS, Config, ConfigError
 from shim.config.load import load
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.modes import MODES
+from shim.core.envoy.sinks import Sinks
 from shim.core.envoy.tracing import Collector
 from shim.wire.words import DEFAULT_SOCKET
 
@@ -23,6 +24,8 @@ DEFAULTS = Config(
     default_mode=MODES["auto"],
     trusted_hops=0,
     tracing=None,
+    metrics=Sinks(),
+    access_log="off",
     envoy_admin=Endpoint(path="/run/envoy/admin.sock"),
     scrape_address=Endpoint("127.0.0.1", 9901),
     firewall=True,
@@ -65,6 +68,18 @@ def test_an_empty_file_means_the_defaults(file: Path, text: str) -> None:
         ("docker_host: unix:///d", "docker_host", "unix:///d"),
         ("docker_host: tcp://d:2375", "docker_host", "tcp://d:2375"),
         ("docker_host: http://d:2375/", "docker_host", "http://d:2375/"),
+        ("metrics: null", "metrics", Sinks()),
+        ("metrics: {otlp: 'grpc://otel'}", "metrics", Sinks(otlp=Endpoint("otel", 4317))),
+        ("metrics: {statsd: '127.0.0.1:8125'}", "metrics", Sinks(statsd=Endpoint("127.0.0.1", 8125))),
+        (
+            "metrics: {statsd: '[::1]:1', otlp: 'grpc://a:2', interval: 1.5}",
+            "metrics",
+            Sinks(Endpoint("a", 2), Endpoint("::1", 1), 1.5),
+        ),
+        ("access_log: off", "access_log", "off"),
+        ("access_log: 'off'", "access_log", "off"),
+        ("access_log: stdout", "access_log", "stdout"),
+        ("access_log: /var/log/envoy/a b.log", "access_log", "/var/log/envoy/a b.log"),
         ("client_address: keep", "client_address", "keep"),
         ("client_address: off", "client_address", "off"),
         ("client_address: 'off'", "client_address", "off"),
@@ -149,6 +164,11 @@ WRONG = [
     *wrong("api_address", "unix:", "unix:x", "'x:٨٠'", "'a@b:80'", "'a/b:80'", "'x..y:80'", '"x\\0:80"'),
     *wrong("api_address", f"{'x' * 64}:80"),
     *wrong("docker_host", "x", "unix://x", "tcp://x", "ssh://x:22", "'unix://'", "npipe:////./x", "7"),
+    *wrong("metrics", "7", "{}", "{interval: 5}", "{statsd: 'a:b'}", "{statsd: localhost:8125}", "{x: 1}"),
+    *wrong(
+        "metrics", "{otlp: 'udp://a'}", "{otlp: 'grpc://a', interval: 0}", "{otlp: 'grpc://a', interval: x}"
+    ),
+    *wrong("access_log", "true", "on", "null", "stderr", "a.log", "/var/log/", '"/a\\nb"', f"/{'x' * 1024}"),
     *wrong("client_address", "true", "on", "0", "Keep", "no-keep"),
     *wrong("keep_ports", "1", "1-", "0-7", "8-7", "1-65536", "[1, 2]", "'1 - 2'", "1-2-3"),
     *wrong("keep_mark", "0", "4294967296", "x"),

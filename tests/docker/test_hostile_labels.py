@@ -91,7 +91,7 @@ def test_a_mode_that_is_none_is_auto_and_said_to_be_wrong(stack: Stack, mode: st
 def test_labels_that_are_none_of_ours_are_nowhere(stack: Stack) -> None:
     labels = {
         "servicename": "lower",
-        "ServiceName.x": "longer",
+        "ServiceNames.80": "longer",
         "envoy.address": "192.0.2.1",
         "com.docker.compose.project": "secret-project",
         "SECRET": "hunter2",

@@ -174,3 +174,17 @@ def test_two_containers_started_at_the_same_moment_get_their_own_ports_and_label
             assert stack.get(port).text == f"{name}\n"
             binding = stack.binding(port)
             assert (binding["cluster"], binding["mode"]) == (f"{name}-dev-{port}", mode)
+
+
+def test_two_ports_of_a_container_are_served_each_in_its_own_way(stack: Stack) -> None:
+    labels = {"ServiceName": "shop", "ProxyMode.7/tcp": "tcp", "ServiceName.7": "echo", "ProxyMode.81": "tcp"}
+    both = "nc -ll -p 7 -e cat & echo hello >/www/index.html && exec httpd -f -h /www"
+    stack.dockerd.run("-p", "8050:80", "-p", "8051:7", cmd=["sh", "-c", both], labels=labels)
+    assert stack.get(8050).text == "hello\n"
+    eventually(lambda: echoes(stack, "127.0.0.1", 8051), 10, "the echo answers")
+    web, echo = stack.binding(8050), stack.binding(8051)
+    assert (web["mode"], web["cluster"]) == ("http", "shop-8050")
+    assert (echo["mode"], echo["cluster"]) == ("tcp", "echo-8051")
+    status = stack.registrar.command("status", check=False)
+    (line,) = [line for line in status.stdout.splitlines() if "ProxyMode.81" in line]
+    assert status.returncode == 1 and "there: 7/tcp, 80/tcp" in line

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.envoy import binary
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
@@ -163,6 +164,7 @@ def test_status_tells_programs_the_same(stack: Stack) -> None:
     assert binding["backend"] == f"{stack.address_of('front')}:80"
     (envoy,) = report["envoys"]
     assert binding["acknowledged_by"] == [envoy["node"]]
+    assert f"/{envoy['version']}/" in subprocess.check_output([binary(), "--version"], text=True)
     assert envoy["listeners"] == {"acknowledged": report["versions"]["listeners"], "current": True}
     assert report["docker"]["reachable"] is True
     assert report["problems"] == report["unknown_shims"] == []

@@ -1,9 +1,10 @@
 """Traces and statistics of containers under their services' own names."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.harness.collectors import Collector, OtlpCollector, Span, ZipkinColle
 from tests.harness.docker import IMAGE
 from tests.harness.engines import Engine
 from tests.harness.stack import Stack
+from tests.harness.wait import eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
@@ -43,12 +45,14 @@ def with_path(spans: list[Span], path: str) -> list[Span]:
 @pytest.fixture(scope="module", params=COLLECTORS)
 def traced(request: pytest.FixtureRequest, artifact: Path, engine: Engine) -> Iterator[Traced]:
     make, port, url = COLLECTORS[request.param]
-    with Stack(artifact, engine, settings={"tracing": {request.param: url}}) as stack:
+    with Stack(artifact, engine, settings={"tracing": {request.param: url}, "access_log": "stdout"}) as stack:
         with stack.host.call(make, "127.0.0.1", port) as collector:
             assert isinstance(collector, Collector)
             labels = {"ServiceName": "web", "EnvironmentName": "dev", "ProxyMode": "http"}
             stack.dockerd.run_http("hello", "-p", "8301:80", "-p", "8302:80", name="front", labels=labels)
             stack.dockerd.run_http("hello", "-p", "8303:80", name="shop.1")
+            stack.dockerd.run_http("hello", "-p", "8304:80", name="quiet", labels={"AccessLog": "off"})
+            stack.dockerd.run_http("hello", "-p", "8305:80", name="bytes", labels={"ProxyMode": "tcp"})
             yield Traced(request.param, stack, collector)
 
 
@@ -92,6 +96,33 @@ def test_prometheus_tells_services_and_their_ports_apart(traced: Traced) -> None
         ("http", "web-dev-8302"): 2,
         ("http", "shop_1-8303"): 1,
     }
+
+
+def test_the_access_log_has_each_request_with_its_trace_unless_a_label_says_off(traced: Traced) -> None:
+    stack = traced.stack
+    for port in (8304, 8305):
+        stack.get(port, path="/")
+    span = traced.span(8301, "/logged")
+
+    def logged() -> list[dict[str, Any]]:
+        with stack.envoy.log.open() as log:
+            done = stack.registrar.command("logs", "--json", "--lines", "1000", "--file", "-", stdin=log)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def found() -> dict[str, Any]:
+        lines = logged()
+        assert [line for line in lines if line["container.name"] == "bytes" and line["bytes.sent"] > 0]
+        return next(line for line in lines if line.get("url.path") == "/logged")
+
+    line = eventually(found, 10, "lines of both modes")
+    assert (line["trace_id"], line["service.name"], line["container.image.name"]) == (
+        span.trace_id,
+        "web",
+        IMAGE,
+    )
+    assert (line["http.response.status_code"], line["server.port"]) == (404, 8301)
+    assert not [line for line in logged() if line["container.name"] == "quiet"]
+    assert stack.binding(8304)["labels"]["AccessLog"] == "off"
 
 
 COUNTERS = re.compile(

@@ -19,8 +19,8 @@ def static_bootstrap(
     del boot["dynamic_resources"]
     boot["stats_flush_interval"] = "0.1s"  # histograms are shown from the next flush on
     resources = boot["static_resources"]
-    resources["listeners"] = [_untyped(listener) for listener in listeners]
-    resources["clusters"] += [_untyped(cluster) for cluster in clusters]
+    resources["listeners"] = [untyped(listener) for listener in listeners]
+    resources["clusters"] += [untyped(cluster) for cluster in clusters]
     return boot
 
 
@@ -30,6 +30,6 @@ def make_service(
     return Service(name, environment, container, image)
 
 
-def _untyped(resource: Json) -> Json:
+def untyped(resource: Json) -> Json:
     """Resources are typed in an answer, and not in a file."""
     return {key: value for key, value in resource.items() if key != "@type"}

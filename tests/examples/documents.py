@@ -8,6 +8,7 @@ from tests.harness.engines import ROOT
 
 EXAMPLES = ROOT / "examples"
 UNITS = ROOT / "contrib" / "systemd"
+LOGROTATE = ROOT / "contrib" / "logrotate" / "envoy"
 INSTALLED = "/usr/local/bin/envoy-docker-shim"
 LABELS = tuple(label.name for label in labels.LABELS)
 

@@ -16,6 +16,7 @@ from shim.config.keys import KEYS, Config
 from shim.config.load import load
 from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import Serving
+from shim.core.envoy.sinks import Sinks
 from tests.examples.documents import EXAMPLES, INSTALLED, LABELS
 from tests.harness.engines import Engine
 from tests.harness.envoy import validate
@@ -50,7 +51,8 @@ def test_the_example_configuration_shows_every_key_with_its_default(tmp_path: Pa
     file.write_text(uncommented())
     assert set(yaml.safe_load(uncommented())) == set(KEYS)
     loaded = load(str(file), {})
-    assert dataclasses.replace(loaded, tracing=None) == Config()
+    assert dataclasses.replace(loaded, tracing=None, metrics=Sinks()) == Config()
+    assert loaded.metrics.otlp and loaded.metrics.statsd and loaded.metrics.interval == Sinks().interval
     assert loaded.tracing is not None and loaded.tracing.sampling == 100
 
 
@@ -58,7 +60,7 @@ def test_the_example_configuration_may_name_zipkin_in_place_of_otlp(tmp_path: Pa
     match = re.search(r"in place of otlp, (zipkin: \S+)", uncommented())
     assert match is not None
     file = tmp_path / "config.yaml"
-    file.write_text(re.sub(r"otlp: .*", match[1], uncommented()))
+    file.write_text(re.sub(r"otlp: .*", match[1], uncommented(), count=1))
     tracing = load(str(file), {}).tracing
     assert tracing is not None and tracing.kind == "zipkin"
 

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.examples.documents import table_rows
+from tests.harness.exposition import read
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
@@ -26,6 +27,20 @@ def test_the_series_are_on_envoys_page_under_the_services_name(stack: Stack) -> 
             assert series, name
             key = re.match(r"`(\w+)", label)
             assert key is None or any(f'{key[1]}="web-dev-809' in line for line in series), name
+
+
+def test_the_registrars_series_are_all_in_the_table_with_their_labels(stack: Stack) -> None:
+    stack.dockerd.run_http("hello", "-p", "8092:80", labels={"ServiceName": "web"})
+    stack.binding(8092)
+    found = read(stack.registrar.read("/metrics").text)
+    told: dict[str, set[str]] = {}
+    for names, labels, _ in table_rows("docs/metrics-and-tracing.md", "The registrar's own"):
+        for name in re.findall(r"`(\w+)`", names):
+            told[f"envoy_docker_shim_{name}"] = set(re.findall(r"`(\w+)`", labels))
+    assert set(told) == {name for name in found.kinds if not name.startswith("process_")}
+    for name, wanted in told.items():
+        series = found.of(f"{name}_count" if found.kinds[name] == "histogram" else name)
+        assert series and all(set(has) == wanted for has in series), name
 
 
 def _page_with(stack: Stack, *names: str) -> str:

@@ -5,22 +5,27 @@ import re
 import shlex
 from pathlib import Path
 
-from shim.__main__ import ROLES
+from shim.commands.roles import ROLES
 from shim.commands.status import COLUMNS
 from shim.config.load import load
 from shim.core.envoy.modes import MODES
 from tests.examples.documents import EXAMPLES, LABELS, PAGES, README, UNITS, blocks, first_cells, table_rows
 
 
-def test_the_readme_quotes_daemon_json() -> None:
-    assert [json.loads(block) for block in blocks("json", README)] == [
+def test_the_installation_by_hand_quotes_daemon_json() -> None:
+    assert [json.loads(block) for block in blocks("json", "docs/operating.md")] == [
         json.loads((EXAMPLES / "daemon.json").read_text())
     ]
 
 
-def test_the_tracing_lines_load(tmp_path: Path) -> None:
-    (block,) = blocks("yaml", "docs/metrics-and-tracing.md")
+def test_the_lines_for_metrics_and_tracing_load(tmp_path: Path) -> None:
+    *others, block = (
+        text for text in blocks("yaml", "docs/metrics-and-tracing.md") if "scrape_configs" not in text
+    )
     file = tmp_path / "config.yaml"
+    for text in others:
+        file.write_text(text)
+        assert load(str(file), {}) != load(None, {})
     for text, kind in (
         (block, "otlp"),
         (block.replace("  otlp:", "  # otlp:").replace("  # zipkin:", "  zipkin:"), "zipkin"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.__main__ import ROLES
+from shim.commands.roles import ROLES
 from shim.config.keys import Config
 from tests.examples.documents import INSTALLED, UNITS
 
@@ -28,7 +28,7 @@ def test_what_a_unit_runs_is_a_command_of_ours_or_envoy(unit: str) -> None:
     assert commands
     for program, *arguments in commands:
         if program == "envoy":
-            assert "/etc/envoy-docker-shim/envoy.yaml" in arguments
+            assert "/run/envoy/envoy.yaml" in arguments
         else:
             assert program == INSTALLED
             assert arguments[0] in ROLES

@@ -140,6 +140,7 @@ def question(data: bytes) -> None:
     """A discovery request."""
     try:
         found = parse_request(data)
+        assert len(found.build) < 22
     except ValueError as error:
         assert len(str(error)) <= 200
         return

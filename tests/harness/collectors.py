@@ -1,4 +1,4 @@
-"""Collectors that keep the spans an Envoy sends: Zipkin's JSON over HTTP/1.1, and OTLP over gRPC.
+"""Collectors that keep what an Envoy sends: spans (Zipkin's JSON over HTTP/1.1, OTLP over gRPC), and metrics.
 
 Each binds as it is made (port 0: any), is a context manager, and ``wait_for`` returns as soon as what has
 arrived satisfies a test, without sleeping.
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import h2.connection
 import h2.events
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
@@ -94,8 +95,11 @@ class ZipkinCollector(Collector):
                 peer.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
 
 
-class OtlpCollector(Collector):
-    """The gRPC method Export of opentelemetry.proto.collector.trace.v1.TraceService."""
+class GrpcServer(ThreadedServer):
+    """Every message of any gRPC method is for ``take``, and answered with an empty one."""
+
+    def take(self, message: bytes) -> None:
+        raise NotImplementedError
 
     def serve(self, peer: socket.socket) -> None:
         connection = server_connection(peer)
@@ -110,7 +114,7 @@ class OtlpCollector(Collector):
                 elif isinstance(event, h2.events.StreamReset):
                     bodies.pop(event.stream_id, None)
                 elif isinstance(event, h2.events.StreamEnded):
-                    self._add(_from_otlp(bodies.pop(event.stream_id).getvalue()))
+                    self.take(bodies.pop(event.stream_id).getvalue()[GRPC_HEADER:])
                     self._answer(connection, event.stream_id)
             with contextlib.suppress(BrokenPipeError):
                 peer.sendall(connection.data_to_send())
@@ -119,6 +123,64 @@ class OtlpCollector(Collector):
         connection.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc")])
         connection.send_data(stream, EMPTY_MESSAGE)
         connection.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+
+
+class OtlpCollector(GrpcServer, Collector):
+    """The gRPC method Export of opentelemetry.proto.collector.trace.v1.TraceService."""
+
+    def take(self, message: bytes) -> None:
+        self._add(_from_otlp(message))
+
+
+class Point(NamedTuple):
+    """One number of a metric: a sum's, a gauge's, or a histogram's count."""
+
+    name: str
+    attributes: dict[str, str]
+    value: float
+    resource: dict[str, str]
+
+
+class OtlpMetrics(GrpcServer):
+    """The gRPC method Export of opentelemetry.proto.collector.metrics.v1.MetricsService."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.points: list[Point] = []  # as they came
+        super().__init__(host, port)
+
+    def take(self, message: bytes) -> None:
+        for group in ExportMetricsServiceRequest.FromString(message).resource_metrics:
+            resource = _attributes(group.resource.attributes)
+            for scope in group.scope_metrics:
+                for metric in scope.metrics:
+                    for point in getattr(metric, metric.WhichOneof("data")).data_points:
+                        value = getattr(point, "count", None) or point.as_int or point.as_double
+                        self.points.append(Point(metric.name, _attributes(point.attributes), value, resource))
+
+
+class Statsd:
+    """Datagrams of ``name:value|type`` lines, on loopback."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.settimeout(10.0)
+        self.port: int = self._socket.getsockname()[1]
+
+    def __enter__(self) -> "Statsd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def wait_for(self, name: str, kind: str) -> float:
+        """The next value of that name and kind (``c``, ``g``, ``ms``).  Raises TimeoutError."""
+        while True:
+            for line in self._socket.recv(65536).decode().splitlines():
+                found, _, rest = line.rpartition(":")
+                value, _, its_kind = rest.partition("|")
+                if (found, its_kind) == (name, kind):
+                    return float(value)
 
 
 def _from_zipkin(span: dict[str, Any]) -> Span:
@@ -135,7 +197,7 @@ def _from_zipkin(span: dict[str, Any]) -> Span:
 
 
 def _from_otlp(body: bytes) -> list[Span]:
-    request = ExportTraceServiceRequest.FromString(body[GRPC_HEADER:])
+    request = ExportTraceServiceRequest.FromString(body)
     spans: list[Span] = []
     for group in request.resource_spans:
         resource = _attributes(group.resource.attributes)

@@ -1,4 +1,4 @@
-"""Which Docker engines there are here, and how to get them: the machine's own, and 28 unpacked beside it.
+"""Which Docker engines there are here, and how to get them: the machine's own, and others unpacked beside it.
 
 `python -m tests.harness.engines` installs (as root, on Debian) and fetches what is missing.
 """
@@ -14,8 +14,11 @@ from typing import NamedTuple
 from .netns import CommandError, run, tool_env
 
 ROOT = Path(__file__).resolve().parents[2]
-FETCH = Path(__file__).with_name("get_docker28.sh")
-ENGINES = ("20.10", "28")  # before and after -use-listen-fd
+FETCH = Path(__file__).with_name("get_docker.sh")
+# Before and after -use-listen-fd; $EDS_ENGINES names others (tests.matrix).
+ENGINES = tuple(os.environ.get("EDS_ENGINES", "20.10 28").split())
+# Those that are unpacked, and the Debian release that has them.
+RELEASES = {"26.1": "trixie", "28": "forky"}
 
 # Command to Debian package, for what the tests on a real dockerd run.
 TOOLS = {
@@ -38,6 +41,8 @@ MACHINE_TOOLS = {
     "ip": "iproute2",
     "nsenter": "util-linux",
 }
+# And for what shells complete, and the manual page.
+PAGE_TOOLS = {"zsh": "zsh", "mandoc": "mandoc"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -79,18 +84,23 @@ def missing(*, machine: bool = False) -> list[str]:
 def find_engine(name: str) -> Engine:
     """The engine of that name; Missing says why there is none.
 
-    "20.10" is any before 28, on PATH; "28" is in $EDS_DOCKER28, else in .build/docker28, fetched if need be.
+    "20.10" is any before 26, on PATH; "28" is in $EDS_DOCKER28, else in .build/docker28, fetched if need be,
+    as is every other.
     """
-    engine = _engine_28() if name == "28" else _engine_on_path(name)
+    engine = _unpacked_engine(name) if name in RELEASES else _engine_on_path(name)
     major = int(engine.version.split(".", 1)[0])
-    if (major >= 28) != (name == "28"):
+    if name in RELEASES:
+        fits = major == int(name.split(".", 1)[0]) or (name == "28" and major > 28)
+    else:
+        fits = major < 26
+    if not fits:
         raise Missing(f"Docker Engine {name}: {engine.dockerd} is version {engine.version}")
     return engine
 
 
 def ensure_packages() -> None:
     """Install what is missing, without starting the host's own dockerd."""
-    tools = {**TOOLS, **MACHINE_TOOLS}
+    tools = {**TOOLS, **MACHINE_TOOLS, **PAGE_TOOLS}
     lacking = {package for command, package in tools.items() if which(command) is None}
     if lacking:
         if os.geteuid() or which("apt-get") is None:
@@ -107,19 +117,22 @@ def _engine_on_path(name: str) -> Engine:
     return Engine(name, dockerd, proxy, f"{dockerd.parent}:{tool_env()['PATH']}")
 
 
-def _engine_28() -> Engine:
-    given = os.environ.get("EDS_DOCKER28")
-    tree = Path(given) if given else ROOT / ".build" / "docker28"
+def _unpacked_engine(name: str) -> Engine:
+    folder = f"docker{name.split('.', 1)[0]}"
+    given = os.environ.get(f"EDS_{folder.upper()}")
+    tree = Path(given) if given else ROOT / ".build" / folder
     if not (tree / "usr/sbin/dockerd").exists():
         if given or os.geteuid() or which("apt-get") is None:
-            raise Missing(f"Docker Engine 28: not in {tree}; get it as root with {FETCH} {tree}")
+            raise Missing(
+                f"Docker Engine {name}: not in {tree}; get it as root: {FETCH} {RELEASES[name]} {tree}"
+            )
         try:
-            run([FETCH, tree], timeout=600, env=tool_env())
+            run([FETCH, RELEASES[name], tree], timeout=600, env=tool_env())
         except CommandError as error:
-            raise Missing(f"Docker Engine 28 could not be fetched: {error}") from error
+            raise Missing(f"Docker Engine {name} could not be fetched: {error}") from error
     sbin = tree / "usr/sbin"
     return Engine(
-        "28", sbin / "dockerd", sbin / "docker-proxy", f"{sbin}:{tree / 'usr/bin'}:{tool_env()['PATH']}"
+        name, sbin / "dockerd", sbin / "docker-proxy", f"{sbin}:{tree / 'usr/bin'}:{tool_env()['PATH']}"
     )
 
 

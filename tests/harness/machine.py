@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .docker import IMAGE, SERVE_HTTP, busybox_tar
-from .engines import Engine, find_engine
+from .engines import RELEASES, Engine, find_engine
 from .host import Host
 from .netns import CommandError, Namespace, run, tool_env
 from .rootfs import VOLATILE, Disk, layers
@@ -47,7 +47,7 @@ class Machine:
     client_ip, client_ip6 = Host.neighbour_ip, Host.neighbour_ip6
 
     def __init__(self, engine: Engine | str = "20.10") -> None:
-        wanted = find_engine("28") if engine == "28" else engine
+        wanted = find_engine(engine) if engine in RELEASES else engine
         trees = layers(wanted if isinstance(wanted, Engine) else None)
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._leader = 0  # its pid 1, as this machine numbers it

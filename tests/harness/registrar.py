@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -105,7 +105,9 @@ class Registrar:
                 process.send_signal(signal.SIGTERM)
             process.wait(20)
 
-    def command(self, *args: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    def command(
+        self, *args: str, check: bool = True, stdin: IO[str] | int = subprocess.DEVNULL
+    ) -> "subprocess.CompletedProcess[str]":
         """A role that ends by itself, with the registrar's configuration and environment."""
         return subprocess.run(
             self.place.argv(self.artifact, *args, "--config", self.config),
@@ -114,7 +116,7 @@ class Registrar:
             capture_output=True,
             text=True,
             timeout=60,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
         )
 
     def read(self, path: str) -> HttpReply:

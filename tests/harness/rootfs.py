@@ -28,6 +28,7 @@ PACKAGES = (
     "systemd-sysv systemd-container dbus docker.io iptables nftables iproute2 procps python3 busybox-static"
 )
 OPTIONS = (
+    "--mode=root",
     "--variant=minbase",
     f"--include={PACKAGES.replace(' ', ',')}",
     "--dpkgopt=force-unsafe-io",  # who loses power while it is made makes it again
@@ -55,7 +56,7 @@ def layers(engine: Engine | None) -> list[Path]:
     An engine on this machine's PATH stands for the base's own, which is of the same age.
     """
     found = [made_once(BUILD / f"envoy-{binary().stat().st_mtime_ns}", _make_envoy), base()]
-    if engine is not None and engine.name == "28":
+    if engine is not None and engine.name != "20.10":
         found.insert(1, engine.dockerd.parents[2])
     return found
 
@@ -164,7 +165,7 @@ def mmdebstrap(target: Path, options: Sequence[str]) -> None:
     signed = f"[signed-by={KEYS}] " if KEYS.exists() else ""
     source = f"deb {signed}{_mirror()} {SUITE} main"
     try:
-        run(["mmdebstrap", "--mode=root", *options, SUITE, target, source], timeout=1200, env=tool_env())
+        run(["mmdebstrap", *options, SUITE, target, source], timeout=1200, env=tool_env())
     except CommandError as error:
         raise Missing(f"a tree of Debian's packages could not be made: {error}") from error
 

@@ -55,7 +55,7 @@ class Stack:
             self.host.dir / name,
             bootstrap,
             prefix=self.host.argv(*confined),
-            args=["--drain-time-s", "3600"],
+            args=["--drain-time-s", "3600", "--file-flush-interval-msec", "100"],
             connect=lambda: self.host.connect(admin["address"], admin["port_value"]),
         )
 

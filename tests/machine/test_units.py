@@ -1,4 +1,4 @@
-"""The units on a running systemd, installed as the README says: what is served, allowed and exposed."""
+"""The units on a running systemd, installed by hand as docs say: what is served, allowed and exposed."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.examples.documents import EXAMPLES
+from tests.examples.documents import EXAMPLES, LOGROTATE
 from tests.harness.docker import IMAGE
 from tests.harness.engines import Engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
 from tests.machine.conftest import booted
-from tests.machine.installing import install
+from tests.machine.installing import install_by_hand
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
 
@@ -31,7 +31,7 @@ def machine(engine: Engine, artifact: Path) -> Iterator[Machine]:
     with booted(engine) as running:
         # What runs already is served once the README's last command is done, with no reboot.
         running.run_http("hello", "--name=c1", "--publish=8080:80", "--restart=always")
-        install(running, artifact)
+        install_by_hand(running, artifact)
         served(running)
         yield running
 
@@ -109,6 +109,7 @@ def test_an_envoy_in_a_container_is_as_good_as_the_unit(machine: Machine) -> Non
     ]
     options += [f"--volume={place}:{place}:ro" for place in ("/usr", "/lib", "/lib64")]
     machine.run("systemctl", "disable", "--now", "envoy")
+    machine.put("/etc/envoy-docker-shim/envoy.yaml", machine.run("envoy-docker-shim", "bootstrap"))
     try:
         machine.docker(
             "run", "-d", f"--name={name}", *options, IMAGE, *envoy["entrypoint"], *envoy["command"]
@@ -126,6 +127,46 @@ def test_an_envoy_in_a_container_is_as_good_as_the_unit(machine: Machine) -> Non
         print(machine.docker("logs", name))
         machine.docker("rm", "--force", name)
         machine.run("systemctl", "enable", "--now", "envoy")
+    served(machine)
+
+
+def test_the_access_log_is_a_file_that_can_be_rotated_or_the_journal(machine: Machine) -> None:
+    """Rotated as contrib/logrotate has it, by hand: moved, and then its own line is run."""
+    file, config = "/var/log/envoy/access.log", "/etc/envoy-docker-shim.yaml"
+
+    def logged(path: str) -> None:
+        """That a request for this path is, once Envoy has been told to."""
+
+        def lines() -> list[str]:
+            machine.client.http_get(f"http://{machine.ip}:8080{path}")
+            said = machine.run("envoy-docker-shim", "logs", "c1", "--json")
+            return [line for line in said.splitlines() if path in line]
+
+        line = eventually(lines, 20, f"{path} is logged", 0.2)[0]
+        assert json.loads(line)["client.address"] == machine.client_ip
+
+    def restarted(text: str) -> None:
+        machine.put(config, text)
+        machine.run("systemctl", "restart", REGISTRAR)
+
+    try:
+        restarted(f"access_log: {file}\n")
+        logged("/to-the-file")
+        assert machine.run("stat", "--format=%U %a", "/var/log/envoy", file).split() == [
+            *("envoy", "750", "envoy", "600")
+        ]
+        (reopen,) = re.findall(r"postrotate\n *(.*)\n *endscript", LOGROTATE.read_text())
+        machine.shell(f"mv {file} {file}.1\n{reopen}")
+        logged("/to-the-next")
+        assert "/to-the-next" not in machine.run("cat", f"{file}.1")
+        restarted("access_log: stdout\n")
+        logged("/to-the-journal")
+        # A place that Envoy may not write to: it says so, and serves on as before.
+        restarted("access_log: /root/access.log\n")
+        eventually(lambda: "unable to open" in machine.shell("envoy-docker-shim status || :"), 20)
+    finally:
+        machine.run("rm", config)
+        machine.run("systemctl", "restart", REGISTRAR)
     served(machine)
 
 
@@ -219,7 +260,7 @@ ATTEMPTS = {
 }
 # The unit's own directories, as systemd says.
 MINE = ["/tmp", "/var/tmp"]
-MINE += filter(None, map(os.environ.get, ("RUNTIME_DIRECTORY", "CACHE_DIRECTORY")))
+MINE += filter(None, map(os.environ.get, ("RUNTIME_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY")))
 MOUNTS = [line.split()[4] for line in open("/proc/self/mountinfo")]
 PLACES = [*MINE, "/etc", "/usr/bin", "/run/docker", "/var/lib", "/home", *MOUNTS]
 came_to = {}

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from shim.core.binding import Address
 from shim.proxy.park import udp_script
-from shim.registrar.wakeups import AGAIN, LATER, SOON, WakeUps, ports_waiting
+from shim.registrar.wakeups import AGAIN, LATER, SOON, WakeUps, waiting_at
 from shim.wire.words import LEASE_FD, NUDGE, PORT_FD, RELAY, WAKE_FD
 from tests.builders import in_trio
 from tests.harness.proxy import Proxy, flags, free_port, start_proxy
@@ -246,21 +247,25 @@ async def test_a_shim_that_missed_a_datagram_is_woken_soon_and_no_other_is() -> 
     told: list[tuple[int, str]] = []
     wakeups = WakeUps(lambda lease_id, text: told.append((lease_id, text)))
     with udp_socket() as full, udp_socket() as empty, udp_socket() as client:
+        others = [Address("udp", ip, full.getsockname()[1]) for ip in ("127.0.0.2", "::")]
         client.sendto(b"hello", full.getsockname())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wakeups.run)
-            wakeups.begun(1, full.getsockname()[1])
-            wakeups.begun(2, empty.getsockname()[1])
+            wakeups.begun(1, Address("udp", *full.getsockname()))
+            wakeups.begun(2, Address("udp", *empty.getsockname()))
             wakeups.begun(3)  # TCP
+            for lease_id, other in enumerate(others, 4):
+                wakeups.begun(lease_id, other)
             await trio.sleep(SOON + 0.01)
             assert told == [(1, RELAY)]
             full.recv(10)
             client.sendto(b"hello", empty.getsockname())
             await trio.sleep(LATER)
-            assert told[1:] == [(2, RELAY), (1, NUDGE), (2, NUDGE), (3, NUDGE)]
+            nudges = [(lease_id, NUDGE) for lease_id in range(1, 6)]
+            assert told[1:] == [(2, RELAY), *nudges]
             client.sendto(b"hello", full.getsockname())
             await trio.sleep(10 * AGAIN)
-            assert told[5:] == [(1, NUDGE), (2, NUDGE), (3, NUDGE)]
+            assert told[7:] == nudges
             nursery.cancel_scope.cancel()
 
 
@@ -271,4 +276,5 @@ def test_the_kernels_table_is_read_as_proc_says() -> None:
   3: 0100007F:9999 0100007F:0035 01 00000000:00000300 00:00000000 00000000     0        0 7 2 0 0
  14: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 07 00000000:00000001 00:0 0
 """
-    assert list(ports_waiting(table.splitlines())) == [0x1F90, 0x50]
+    waiting = [("0.0.0.0", 0x1F90), ("::1", 0x50)]
+    assert list(waiting_at(table.splitlines())) == [("udp", *address) for address in waiting]

@@ -178,6 +178,7 @@ async def test_bindings_tell_everything_about_a_port() -> None:
             "EnvironmentName": "dev",
             "ProxyMode": "http",
             "ClientAddress": "off",
+            "AccessLog": "off",
         },
         "cluster": "web-dev-8080",
         "network": {"by": "docker", "why": "firewall: off"},

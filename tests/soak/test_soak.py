@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness.engines import ENGINES, ROOT, find_engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 MINUTES = 1.3
 SEED = 32  # one whose first seven faults are the seven there are

@@ -8,6 +8,7 @@ import json
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+from shim.core.envoy_versions import parse_version
 from shim.core.text import printable
 
 # The registrar's versions are 32 digits and a retry's number, and "[::1]:65535" is a long address.
@@ -19,12 +20,16 @@ KNOWN_LIMIT = 64
 
 
 class DiscoveryRequest(NamedTuple):
-    """``admin`` is the Envoy's admin address, which `bootstrap` puts into the node's metadata; or empty."""
+    """``admin`` is the Envoy's admin address, which `bootstrap` puts into the node's metadata; or empty.
+
+    ``build`` is the Envoy's own version, such as "1.40.0", or empty.
+    """
 
     node: str
     version: str
     admin: str
     names: frozenset[str]
+    build: str = ""
 
 
 def parse_request(body: bytes) -> DiscoveryRequest:
@@ -41,7 +46,13 @@ def parse_request(body: bytes) -> DiscoveryRequest:
     names = document.get("resource_names")
     wanted = names if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
     # A truncated version never matches a served one; neither did the long one.
-    return DiscoveryRequest(printable(identity), version[:VERSION_LIMIT], _admin_of(node), frozenset(wanted))
+    return DiscoveryRequest(
+        printable(identity),
+        version[:VERSION_LIMIT],
+        _admin_of(node),
+        frozenset(wanted),
+        parse_version(node.get("user_agent_build_version")),
+    )
 
 
 class RequestReader:

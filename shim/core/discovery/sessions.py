@@ -50,6 +50,7 @@ class Session:
         self.since = since
         self.user = user
         self.trusted = trusted
+        self.build = ""  # its version, as "1.40.0"; empty where it does not say
         self.connections: set[int] = set()
         self.clusters = Subscription()
         self.listeners = Subscription()
@@ -79,7 +80,14 @@ class Sessions:
         return [session for session in self._sessions.values() if session.trusted]
 
     def poll(
-        self, node: str, admin: str, connection: int, now: float, user: int = 0, trusted: bool = True
+        self,
+        node: str,
+        admin: str,
+        connection: int,
+        now: float,
+        user: int = 0,
+        trusted: bool = True,
+        build: str = "",
     ) -> Session:
         """The session that a poll on this connection belongs to.
 
@@ -93,7 +101,7 @@ class Sessions:
         previous = self._by_connection.get(connection)
         if previous is not None and previous is not session:
             self.closed(connection)
-        session.admin = admin
+        session.admin, session.build = admin, build
         session.connections.add(connection)
         self._by_connection[connection] = session
         return session

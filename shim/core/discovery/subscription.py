@@ -46,6 +46,12 @@ class Subscription:
         self._served = ""
         self._served_sequence = -1
         self._judged = True
+        self.served_at = 0.0  # when the last answer went out (seconds)
+
+    @property
+    def judged(self) -> bool:
+        """Whether Envoy has said what it did with the last answer."""
+        return self._judged
 
     def request(self, version: str, current: str, sequence: int, now: float) -> None:
         """Take in a poll that names ``version``, while the registrar's resources are ``current``.
@@ -89,8 +95,9 @@ class Subscription:
             return Hold(now + HOLD)
         return Reply(current)
 
-    def served(self, version: str, sequence: int) -> None:
+    def served(self, version: str, sequence: int, now: float = 0.0) -> None:
         """The answer with ``version`` is about to be written."""
+        self.served_at = now
         self._served, self._served_sequence, self._judged = version, sequence, False
 
 

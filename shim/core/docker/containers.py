@@ -1,9 +1,19 @@
 """What one element of Docker's ``GET /containers/json`` says, whatever it holds: nothing here raises."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 Container = Mapping[str, Any]
+
+
+class Port(NamedTuple):
+    """A port of a container, as its programs know it; not the host's."""
+
+    number: int
+    proto: str
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.proto}"
 
 
 def labels_of(container: Container) -> dict[str, str]:
@@ -31,12 +41,23 @@ def addresses_of(container: Container) -> set[str]:
 
 def published_by(container: Container) -> set[tuple[str, int]]:
     """Every (protocol, host port) that Docker says the container publishes."""
-    ports = container.get("Ports")
+    return {(str(port.get("Type")), port["PublicPort"]) for port in _published(container)}
+
+
+def ports_of(container: Container) -> set[Port]:
+    """The container's ports that are published."""
     return {
-        (str(port.get("Type")), port["PublicPort"])
-        for port in (ports if isinstance(ports, list) else [])
-        if isinstance(port, Mapping) and type(port.get("PublicPort")) is int
+        Port(port["PrivatePort"], str(port.get("Type")))
+        for port in _published(container)
+        if type(port.get("PrivatePort")) is int
     }
+
+
+def _published(container: Container) -> Iterator[Mapping[str, Any]]:
+    ports = container.get("Ports")
+    for port in ports if isinstance(ports, list) else ():
+        if isinstance(port, Mapping) and type(port.get("PublicPort")) is int:
+            yield port
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

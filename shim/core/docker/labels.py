@@ -1,136 +1,151 @@
 """The labels a container may have: a row each, and what follows from them.
 
-To add a label is to add a row, and the field of Service that takes its text.  Whatever the labels hold, the
-result can be used as it is: nothing here raises.
+To add a label is to add a row: with the field of Service that takes its text, or with a function that changes
+how ports are served (words.py).  Each may be about one port: ``ProxyMode.5432``, ``ProxyMode.5432/tcp``.
+Whatever the labels hold, the result can be used as it is: nothing here raises.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from shim.core.docker.containers import Container, labels_of, name_of
-from shim.core.envoy.modes import BY_LABEL, FALLBACK_MODE, MODES, Serving, mode_names, none_of_the_modes
+from shim.core.docker import words
+from shim.core.docker.containers import Container, Port, labels_of, name_of, ports_of
+from shim.core.envoy.modes import Serving, mode_names
 from shim.core.service import Service
 from shim.core.text import printable
 
 # Compose's own labels.
 COMPOSE_SERVICE, COMPOSE_PROJECT = "com.docker.compose.service", "com.docker.compose.project"
 
-Labels = Mapping[str, str]  # all of a container's
+# Of a container's problems so many are told; of each thing in them so many characters.
+PROBLEMS, SHOWN = 3, 60
 
 
 class Label(NamedTuple):
-    """One row, for the documentation too."""
+    """One row, for the documentation too.  ``field`` or ``serve``, never both."""
 
     name: str
     meaning: str
     default: str  # what holds without it, in words
-    field: str  # of Service, which takes its text; empty: it is about how ports are served
-    read: Callable[[Labels], str]  # its text, or what Compose's labels say in its place; empty: nothing
     applied: Callable[[Service, Serving], str]  # its value as it is in force, for `status`
+    field: str = ""  # of Service, which takes its text
+    serve: words.Serve | None = None  # how a TCP port is served by its word
 
 
-def _of_service(
-    name: str, meaning: str, default: str, field: str, read: Callable[[Labels], str] | None = None
-) -> Label:
-    """A row whose text is a field of Service; without ``read`` it is the label's own text."""
-    return Label(
-        name,
-        meaning,
-        default,
-        field,
-        read or (lambda labels: printable(labels.get(name, ""))),
-        lambda service, _: str(getattr(service, field)),
-    )
-
-
-def _service_name(labels: Labels) -> str:
-    return printable(labels.get(SERVICE_NAME.name, "")) or printable(labels.get(COMPOSE_SERVICE, ""))
-
-
-def _environment_name(labels: Labels) -> str:
-    own = labels.get(ENVIRONMENT_NAME.name, "")
-    compose_named_it = printable(labels.get(COMPOSE_SERVICE, "")) and not printable(
-        labels.get(SERVICE_NAME.name, "")
-    )
-    return printable(labels.get(COMPOSE_PROJECT, "") if compose_named_it and not own else own)
-
-
-def _proxy_mode(labels: Labels) -> str:
-    return labels.get(PROXY_MODE.name, "")
-
-
-def _client_address(labels: Labels) -> str:
-    return labels.get(CLIENT_ADDRESS.name, "")
-
-
-SERVICE_NAME = _of_service(
+SERVICE_NAME = Label(
     "ServiceName",
     "the name in traces, metrics and `status`",
     "the Compose service, else the container's name",
-    "name",
-    _service_name,
+    lambda service, _: service.name,
+    field="name",
 )
-ENVIRONMENT_NAME = _of_service(
+ENVIRONMENT_NAME = Label(
     "EnvironmentName",
     "`production`, a customer, ...",
     "the Compose project if the name is Compose's, else empty",
-    "environment",
-    _environment_name,
+    lambda service, _: service.environment,
+    field="environment",
 )
-PROXY_MODE = Label(
-    "ProxyMode",
-    f"{mode_names('`')}, for all TCP ports of the container",
-    "`default_mode`",
-    "",
-    _proxy_mode,
-    lambda _, serving: serving.mode.name,
+LABELS = (
+    SERVICE_NAME,
+    ENVIRONMENT_NAME,
+    Label(
+        "ProxyMode",
+        mode_names("`"),
+        "`default_mode`",
+        lambda _, serving: serving.mode.name,
+        serve=words.proxy_mode,
+    ),
+    Label(
+        "ClientAddress",
+        f"`{words.KEEP}`: the container [sees the address](networking.md#the-clients-own-address) of clients"
+        f" on the network; `{words.OFF}`",
+        "`client_address`",
+        lambda _, serving: words.client_address_of(serving),
+        serve=words.client_address,
+    ),
+    Label(
+        "AccessLog",
+        "`on`: a line in the [access log](metrics-and-tracing.md#access-log) for each request, in tcp mode"
+        " for each connection; `tls`: on, with [the names in TLS handshakes](metrics-and-tracing.md#tls)"
+        " whatever the port; `off`",
+        "`off`, and with `access_log` set `on`",
+        lambda _, serving: serving.access_log,
+        serve=words.access_log,
+    ),
 )
-KEEP, OFF = "keep", "off"
-CLIENT_ADDRESS = Label(
-    "ClientAddress",
-    f"`{KEEP}`: the container [sees the address](networking.md#the-clients-own-address) of clients on the"
-    f" network; `{OFF}`",
-    "`client_address`",
-    "",
-    _client_address,
-    lambda _, serving: KEEP if serving.keeps_client else OFF,
-)
-LABELS = (SERVICE_NAME, ENVIRONMENT_NAME, PROXY_MODE, CLIENT_ADDRESS)
+_BY_NAME = {label.name: label for label in LABELS}
+_PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp))?")
 
 
-def service_of(container: Container) -> Service:
-    """Who a container is: what its labels say, and what Docker calls it where they do not name it."""
+def service_of(container: Container, port: Port | None = None) -> Service:
+    """Who a container is: what its labels say, and what Docker calls it where they do not name it.
+
+    ``port``: for that port of it, which may have labels of its own.
+    """
     labels = labels_of(container)
-    name, identity = printable(name_of(container)), printable(str(container.get("Id") or "")[:12])
-    told = {label.field: label.read(labels) for label in LABELS if label.field}
-    told["name"] = told["name"] or name or identity or "unknown"
+    container_name, identity = printable(name_of(container)), printable(str(container.get("Id") or "")[:12])
+    told = {label.field: printable(_own(labels, label, port)[1]) for label in LABELS if label.field}
+    if not told["name"] and (compose := printable(labels.get(COMPOSE_SERVICE, ""))):
+        told["environment"] = told["environment"] or printable(labels.get(COMPOSE_PROJECT, ""))
+        told["name"] = compose
+    told["name"] = told["name"] or container_name or identity or "unknown"
     image = printable(str(container.get("Image") or ""))
-    return Service(**told, container=name, image=image, container_id=identity)
+    return Service(**told, container=container_name, image=image, container_id=identity)
 
 
-def serving_of(container: Container, default: Serving) -> Serving:
-    """How a container's TCP ports are served; ``default``: where its labels do not say it."""
+def serving_of(container: Container, default: Serving, port: Port | None = None) -> Serving:
+    """How a container's TCP ports are served, or one of them; ``default``: where its labels do not say it."""
     labels = labels_of(container)
-    mode, chosen_by, problem = default.mode, default.chosen_by, ""
-    if wanted := _word(labels, PROXY_MODE):
-        mode, chosen_by = MODES.get(wanted, FALLBACK_MODE), BY_LABEL
-        if wanted not in MODES:
-            problem = f"{_wrong(labels, PROXY_MODE)} {none_of_the_modes()}: served as {mode.name}"
-    keeps = default.keeps_client
-    if wanted := _word(labels, CLIENT_ADDRESS):
-        keeps = wanted == KEEP
-        if wanted not in (KEEP, OFF):
-            wrong = f"{_wrong(labels, CLIENT_ADDRESS)} neither {KEEP} nor {OFF}: {OFF}"
-            problem = f"{problem}; {wrong}" if problem else wrong
-    return default._replace(mode=mode, problem=problem, keeps_client=keeps, chosen_by=chosen_by)
+    serving, problems = default, []
+    for label in LABELS:
+        if label.serve is None:
+            continue
+        name, text = _own(labels, label, port)
+        if word := text.strip().lower():
+            serving, wrong = label.serve(serving, word)
+            if wrong:
+                problems.append(f"{_shown(name, text)} {wrong}")
+    problems += _misplaced(labels, container)
+    more = f"; and {len(problems) - PROBLEMS} more" if len(problems) > PROBLEMS else ""
+    return serving._replace(problem="; ".join(problems[:PROBLEMS]) + more)
 
 
-def _word(labels: Labels, label: Label) -> str:
-    return label.read(labels).strip().lower()
+def _own(labels: Mapping[str, str], label: Label, port: Port | None) -> tuple[str, str]:
+    """The name and the text of the label that says it: the port's own, else the container's."""
+    if port is not None:
+        for name in (f"{label.name}.{port}", f"{label.name}.{port.number}"):
+            if printable(labels.get(name, "")):
+                return name, labels[name]
+    return label.name, labels.get(label.name, "")
 
 
-def _wrong(labels: Labels, label: Label) -> str:
-    return f"label {label.name}={printable(label.read(labels))!r} is"
+def _misplaced(labels: Mapping[str, str], container: Container) -> Iterator[str]:
+    """What is wrong with labels that are for a port."""
+    ports = ports_of(container)
+    for name, text in sorted(labels.items()):
+        label = _BY_NAME.get(name.partition(".")[0])
+        if label is None or name == label.name or not text.strip():
+            continue
+        port = _PORT.fullmatch(name.partition(".")[2])
+        if port is None:
+            yield f"{_shown(name, text)} names no port: write {label.name}.80 or {label.name}.80/tcp"
+            continue
+        published = {found for found in ports if not label.serve or found.proto == "tcp"}
+        wanted = {Port(int(port[1]), proto) for proto in ([port[2]] if port[2] else ("tcp", "udp"))}
+        if not wanted & published:
+            kind = "TCP port" if label.serve else "port"
+            there = ", ".join(map(str, sorted(published)[:4])) or "none"
+            more = ", ..." if len(published) > 4 else ""
+            yield (
+                f"{_shown(name, text)} is for no published {kind} of the container (there: {there}{more};"
+                " not the host's)"
+            )
+
+
+def _shown(name: str, text: str) -> str:
+    return f"label {printable(name, SHOWN)}={printable(text, SHOWN)!r}"
 
 
 def describe(service: Service, serving: Serving) -> str:

@@ -6,7 +6,13 @@ from typing import Any
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.json import Json, socket_address
 from shim.core.envoy.modes import MODES
-from shim.core.envoy.scrape import ADMIN_CLUSTER, scrape_listener
+from shim.core.envoy.scrape import (
+    ADMIN_CLUSTER,
+    REGISTRAR_METRICS_CLUSTER,
+    registrar_limits,
+    scrape_listener,
+)
+from shim.core.envoy.sinks import METRICS_CLUSTER, Sinks, stats_sinks
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
 
 REGISTRAR_CLUSTER = "envoy_docker_shim_registrar"
@@ -70,20 +76,24 @@ def bootstrap(
     refresh_delay: str = REFRESH_DELAY,
     max_header_kb: int = MAX_HEADER_KB,
     heap_mb: int = HEAP_MB,
+    sinks: Sinks = Sinks(),  # noqa: B008 (immutable)
 ) -> Json:
     """The whole bootstrap, ready to be dumped as YAML or JSON.
 
     ``registrar`` is where discovery is served, ``admin`` where Envoy's admin listens.  ``node_cluster`` is
     the service name of every Zipkin span.  ``scrape`` is where statistics can be read if the admin is a Unix
-    socket.
+    socket.  ``sinks``: where Envoy sends its statistics by itself.
     """
     clusters = [_registrar_cluster(registrar)]
     listeners = []
     if admin.path and scrape is not None:
         clusters.append(_cluster(ADMIN_CLUSTER, admin))
+        clusters.append(_cluster(REGISTRAR_METRICS_CLUSTER, registrar) | registrar_limits())
         listeners.append(scrape_listener(scrape))
     if collector is not None:
         clusters.append(_collector_cluster(collector))
+    if sinks.otlp is not None:
+        clusters.append(_cluster(METRICS_CLUSTER, sinks.otlp) | _grpc())
     return {
         "node": {
             "id": node_id,
@@ -100,6 +110,7 @@ def bootstrap(
         "static_resources": {"clusters": clusters, **({"listeners": listeners} if listeners else {})},
         "layered_runtime": {"layers": [{"name": "limits", "static_layer": _runtime(max_header_kb)}]},
         **_stats(),
+        **stats_sinks(sinks, node_id),
         "overload_manager": _overload(heap_mb),
     }
 
@@ -134,16 +145,15 @@ def _registrar_cluster(registrar: Endpoint) -> Json:
 
 
 def _collector_cluster(collector: Collector) -> Json:
-    cluster = _cluster(COLLECTOR_CLUSTER, collector.endpoint)
-    if collector.kind == "otlp":  # gRPC
-        options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-        cluster["typed_extension_protocol_options"] = {
-            options: {
-                "@type": f"type.googleapis.com/{options}",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        }
-    return cluster
+    return _cluster(COLLECTOR_CLUSTER, collector.endpoint) | (_grpc() if collector.kind == "otlp" else {})
+
+
+def _grpc() -> Json:
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    http2: Json = {"explicit_http_config": {"http2_protocol_options": {}}}
+    return {
+        "typed_extension_protocol_options": {options: {"@type": f"type.googleapis.com/{options}", **http2}}
+    }
 
 
 def _cluster(name: str, endpoint: Endpoint) -> Json:

@@ -12,6 +12,7 @@ seen to matter on Envoy 1.40 (tests/envoy).
 from collections.abc import Callable
 from typing import NamedTuple
 
+from shim.core.envoy.access_log import AccessLog, http_log, tcp_log
 from shim.core.envoy.json import EXTENSIONS, Json, preserve_case
 from shim.core.envoy.tracing import Collector, drop_empty_tracestate, request_id, tracing_config
 from shim.core.service import Service
@@ -24,13 +25,14 @@ REQUEST_HEADERS_TIMEOUT = "60s"
 
 
 class HttpOptions(NamedTuple):
-    """What the configuration says for HTTP; the same for every binding.
+    """What the configuration says for HTTP, the same for every binding; and the listener's access log.
 
     ``trusted_hops``: how many proxies in front of this host are believed about X-Forwarded-For.
     """
 
     tracing: Collector | None = None
     trusted_hops: int = 0
+    log: AccessLog | None = None
 
 
 # (stat_prefix, cluster, service, options) -> a network filter.  ``service`` is from ``tracing.service_for``.
@@ -42,17 +44,21 @@ def http_filter(stat_prefix: str, cluster: str, service: Service, options: HttpO
     manager = _http_manager(stat_prefix, cluster, options)
     if options.tracing is not None:
         manager["tracing"] = tracing_config(service, options.tracing)
+    if options.log is not None:
+        manager["access_log"] = http_log(options.log, options.tracing)
     return {"name": "http", "typed_config": manager}
 
 
 def tcp_filter(stat_prefix: str, cluster: str, service: Service, options: HttpOptions) -> Json:
     """Bytes, half-closes and resets pass as they come."""
-    proxy = {
+    proxy: Json = {
         "@type": EXTENSIONS + "filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": stat_prefix,
         "cluster": cluster,
         "idle_timeout": "0s",  # the default closes a silent connection after an hour
     }
+    if options.log is not None:
+        proxy["access_log"] = tcp_log(options.log)
     return {"name": "tcp", "typed_config": proxy}
 
 

@@ -7,6 +7,7 @@ container in upstreams.py), and its line in docs/how-it-works.md.
 
 from typing import NamedTuple
 
+from shim.core.envoy.access_log import OFF
 from shim.core.envoy.filters import NetworkFilter, http_filter, tcp_filter
 from shim.core.envoy.upstreams import HTTP_UPSTREAM, TCP_UPSTREAM, Upstream
 
@@ -22,6 +23,11 @@ class Mode(NamedTuple):
     takes_network: bool = True  # network clients are led to Envoy, past Docker's own rules
     # What it does with connections that are not HTTP, where those are told apart (sniffing.py).
     otherwise: NetworkFilter | None = None
+
+    @property
+    def passes_bytes(self) -> bool:
+        """Whether some of its connections, or all, are bytes to it."""
+        return tcp_filter in (self.network_filter, self.otherwise)
 
 
 AUTO = Mode(
@@ -75,10 +81,12 @@ class Serving(NamedTuple):
 
     ``problem`` says what was wrong with the labels, for `status` and the log; empty: nothing.
     ``keeps_client``: the container is to see the addresses of clients on the network.
+    ``access_log``: one of ``access_log.WORDS``.
     ``chosen_by``: who chose the mode, one of the above.
     """
 
     mode: Mode
     problem: str = ""
     keeps_client: bool = False
+    access_log: str = OFF
     chosen_by: str = BY_DEFAULT

@@ -1,4 +1,8 @@
-"""The listener where Envoy's statistics are scraped when its admin is a Unix socket: one page, to be read."""
+"""The listener where statistics are scraped when Envoy's admin is a Unix socket: two pages, to be read.
+
+One is Envoy's, the other the registrar's.  Every local user can ask here, and to the registrar it is Envoy
+who asks, whom it attends to first: so its page is asked for on one connection, and not often.
+"""
 
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.json import EXTENSIONS, Json, socket_address
@@ -6,27 +10,36 @@ from shim.core.envoy.json import EXTENSIONS, Json, socket_address
 ADMIN_CLUSTER = "envoy_docker_shim_admin"
 LISTENER = "envoy_docker_shim_scrape"
 PAGE = "/stats/prometheus"
+REGISTRAR_METRICS_CLUSTER = "envoy_docker_shim_registrar_metrics"
+REGISTRAR_PAGE = "/registrar/metrics"
+# Requests for the registrar's page, at once and then in each second; beyond that: 429.
+BURST, PER_SECOND = 10, 2
 
 
 def scrape_listener(address: Endpoint) -> Json:
-    """A static listener that passes GET for PAGE on to the admin, and answers 404 to all else."""
-    match = {"path": PAGE, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+    """A static listener that passes GET for each page on, and answers 404 to all else."""
+    routes = [
+        {"match": _get(PAGE), "route": {"cluster": ADMIN_CLUSTER, "timeout": "30s"}},
+        {
+            "match": _get(REGISTRAR_PAGE),
+            "route": {
+                "cluster": REGISTRAR_METRICS_CLUSTER,
+                "timeout": "30s",
+                "prefix_rewrite": "/metrics",
+                "host_rewrite_literal": "localhost",  # one of the API's names, whatever this host is called
+            },
+            "typed_per_filter_config": {"limit": _limit(on=True)},
+        },
+    ]
     manager = {
         "@type": EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": LISTENER,
         "request_headers_timeout": "10s",
         "common_http_protocol_options": {"idle_timeout": "600s"},
-        "route_config": {
-            "virtual_hosts": [
-                {
-                    "name": "scrape",
-                    "domains": ["*"],
-                    "routes": [{"match": match, "route": {"cluster": ADMIN_CLUSTER, "timeout": "30s"}}],
-                }
-            ]
-        },
+        "route_config": {"virtual_hosts": [{"name": "scrape", "domains": ["*"], "routes": routes}]},
         "http_filters": [
-            {"name": "router", "typed_config": {"@type": EXTENSIONS + "filters.http.router.v3.Router"}}
+            {"name": "limit", "typed_config": _limit(on=False)},
+            {"name": "router", "typed_config": {"@type": EXTENSIONS + "filters.http.router.v3.Router"}},
         ],
     }
     return {
@@ -35,3 +48,38 @@ def scrape_listener(address: Endpoint) -> Json:
         "stat_prefix": LISTENER,
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
+
+
+def registrar_limits() -> Json:
+    """The fields that the registrar's cluster has for this listener beside its address."""
+    options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        "circuit_breakers": {"thresholds": [{"max_connections": 1, "max_pending_requests": BURST}]},
+        "typed_extension_protocol_options": {
+            options: {
+                "@type": f"type.googleapis.com/{options}",
+                # Less than the registrar's own, or a request meets a connection just closed.
+                "common_http_protocol_options": {"idle_timeout": "5s"},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+
+
+def _get(path: str) -> Json:
+    return {"path": path, "headers": [{"name": ":method", "string_match": {"exact": "GET"}}]}
+
+
+def _limit(*, on: bool) -> Json:
+    config: Json = {
+        "@type": EXTENSIONS + "filters.http.local_ratelimit.v3.LocalRateLimit",
+        "stat_prefix": LISTENER,
+    }
+    if on:
+        bucket = {"max_tokens": BURST, "tokens_per_fill": PER_SECOND, "fill_interval": "1s"}
+        config |= {"token_bucket": bucket, "filter_enabled": _always(), "filter_enforced": _always()}
+    return config
+
+
+def _always() -> Json:
+    return {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from shim.core.binding import WILDCARDS, Backend, Binding, listener_ip, second_name
 from shim.core.discovery.versions import Resource
+from shim.core.envoy.access_log import OFF, AccessLog, logged, looks_for_tls
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.listeners import listener, second_listener
 from shim.core.envoy.modes import MODES, Mode, Serving
@@ -24,6 +25,7 @@ _HOLE = re.compile(rb"@@(\w+)@@")
 # Stand for ports until they are replaced by their holes: resources want a number there.
 _PORT, _PUBLISHED = 1_000_000_007, 1_000_000_009
 _SERVICE = Service(*(f"@@{field}@@" for field in Service._fields))
+_LOGGED = Service(*(f"@@logged_{field}@@" for field in Service._fields))
 
 
 class Template:
@@ -61,6 +63,7 @@ class Shape(NamedTuple):
     freebind: bool
     second: bool
     service: Service  # a hole for each text, but for those that are empty: they are left out of traces
+    log: AccessLog | None = None  # with such holes too
 
 
 def origin_of(service: Service, backend: Backend) -> str:
@@ -69,10 +72,14 @@ def origin_of(service: Service, backend: Backend) -> str:
 
 
 class Templates:
-    """The resources of every binding under one configuration."""
+    """The resources of every binding under one configuration.
 
-    def __init__(self, options: HttpOptions) -> None:
+    ``log_path``: the file of the access log, for those bindings that have one; empty: Envoy's output.
+    """
+
+    def __init__(self, options: HttpOptions, log_path: str = "") -> None:
         self._options = options
+        self._log_path = log_path
         self._listeners: dict[Shape, Template] = {}
         self._clusters = {
             mode.upstream: Template(cluster("@@cluster@@", "@@ip@@", _PORT, mode.upstream))
@@ -90,7 +97,8 @@ class Templates:
             # A specific address may be assigned only after Envoy starts, or come and go.
             freebind=address.ip not in WILDCARDS and not second_port,
             second=bool(second_port),
-            service=Service(*(hole if text else "" for hole, text in zip(_SERVICE, shown, strict=True))),
+            service=_holes(_SERVICE, shown),
+            log=self._log_of(binding, service, serving),
         )
         template = self._listeners.get(shape) or self._listeners.setdefault(shape, self._template(shape))
         name, ip = str(address), address.ip
@@ -104,15 +112,32 @@ class Templates:
             cluster=cluster,
             origin=origin_of(service, binding.backend),
             **shown._asdict(),
+            **(_under_logged(service) if shape.log else {}),
         )
+
+    def _log_of(self, binding: Binding, service: Service, serving: Serving) -> AccessLog | None:
+        if serving.access_log == OFF:
+            return None
+        # Mode auto waits for the first bytes in any case.
+        looks = serving.mode.otherwise is not None or looks_for_tls(serving.access_log, binding.backend.port)
+        tls = serving.mode.passes_bytes and looks
+        return AccessLog(self._log_path, _holes(_LOGGED, service), tls)
 
     def _template(self, shape: Shape) -> Template:
         # Statistics go by the cluster's name.
         place = ("@@listener@@", "@@ip@@", _PORT, "@@cluster@@", "@@cluster@@")
-        free, origin = shape.freebind, "@@origin@@"
-        made = listener(shape.mode, *place, shape.service, self._options, freebind=free, origin=origin)
+        options, free = self._options._replace(log=shape.log), shape.freebind
+        made = listener(shape.mode, *place, shape.service, options, freebind=free, origin="@@origin@@")
         return Template(second_listener(made, _PUBLISHED) if shape.second else made)
 
     def cluster(self, name: str, backend: Backend, upstream: Upstream) -> Resource:
         """The cluster of one container port."""
         return self._clusters[upstream].fill(cluster=name, ip=backend.ip, port=backend.port)
+
+
+def _holes(holes: Service, texts: Service) -> Service:
+    return Service(*(hole if text else "" for hole, text in zip(holes, texts, strict=True)))
+
+
+def _under_logged(service: Service) -> dict[str, str]:
+    return {f"logged_{field}": text for field, text in logged(service)._asdict().items()}

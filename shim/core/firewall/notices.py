@@ -1,4 +1,5 @@
-"""The kernel's notices of changes: whose socket touched this program's table, or deleted a routing rule.
+"""The kernel's notices of changes: whose socket touched this program's table, made a chain that maps
+addresses, or deleted a routing rule or the route for clients' addresses.
 
 The layouts are those of linux/netlink.h, nfnetlink.h and nf_tables.h, in the host's byte order.
 """
@@ -15,7 +16,11 @@ SUBSYSTEM_NFTABLES = 10
 NFPROTO_INET = 1
 NEW_GENERATION = 15  # says nothing of tables
 TABLE_NAME = 1  # this attribute of every other message
-DELETED_RULE = 33  # RTM_DELRULE
+NEW_CHAIN, CHAIN_TYPE = 3, 7
+NAT = b"nat"
+DELETED_RULE, DELETED_ROUTE = 33, 25  # RTM_DELRULE, RTM_DELROUTE
+RTMSG = struct.Struct("=BBBBBBBBI")  # family, length of the destination, ..., type, flags
+LOCAL = 2  # RTN_LOCAL
 
 
 def touching(data: bytes) -> set[int]:
@@ -27,9 +32,28 @@ def touching(data: bytes) -> set[int]:
     return found
 
 
-def deleting_rules(data: bytes) -> set[int]:
-    """The port ids of the sockets that, by these routing notices, deleted a routing rule."""
-    return {port for kind, port, _ in _messages(data) if kind == DELETED_RULE}
+def mapping(data: bytes) -> set[int]:
+    """The port ids of the sockets that, by these nftables notices, made a base chain that maps addresses."""
+    return {port for kind, port, body in _messages(data) if _is_nat_chain(kind, body)}
+
+
+def unrouting(data: bytes) -> set[int]:
+    """The port ids of the sockets that, by these routing notices, deleted a rule, or a route like the one
+    that is for clients' addresses: to everywhere, and ending on this host."""
+    return {port for kind, port, body in _messages(data) if kind == DELETED_RULE or _is_way(kind, body)}
+
+
+def _is_nat_chain(kind: int, body: bytes) -> bool:
+    if kind != SUBSYSTEM_NFTABLES << 8 | NEW_CHAIN:
+        return False
+    return any(name == CHAIN_TYPE and value == NAT for name, value in _attributes(body))
+
+
+def _is_way(kind: int, body: bytes) -> bool:
+    if kind != DELETED_ROUTE or len(body) < RTMSG.size:
+        return False
+    _, length, *_, route_type, _ = RTMSG.unpack_from(body)
+    return (length, route_type) == (0, LOCAL)
 
 
 def _is_of_table(kind: int, body: bytes) -> bool:

@@ -12,7 +12,9 @@ and it stays on this host, where Envoy listens.  Three things decide who is mapp
 - That condition does not hold when the client's source port was used lately and Envoy closed that connection:
   what the kernel finds is its remains (TIME_WAIT).  A client with many short connections would be past Envoy
   with half of them.  The chain for reused source ports catches these; it cannot know whether Envoy lives, so
-  like the output chain it has rules only while the registrar knows one.
+  like the output chain it has rules only while the registrar knows one.  Should both have died, the remains
+  answer such a client with an ACK, its TCP resets them and asks again at once: 12 ms, and it gets the
+  container.
 - In the output hook `socket` would see the sender's socket.
 
 Connections that keep their client's address are handed to the second listener by `tproxy`, which alters no
@@ -23,6 +25,12 @@ in the middle would end it.
 A dockerd that restarts takes its rules away and makes them anew, one port after the other, and wants every
 port free meanwhile.  What reaches a held address and finds no listener is dropped and not refused: the
 client's TCP asks again after a second.
+
+The table is to be the youngest of those that map addresses.  `nft flush ruleset` is one transaction, but the
+kernel takes the chains off their hooks one after the other, table by table, the oldest first, and until then
+each keeps its rules (nf_tables_commit_chain_prepare leaves out chains that are being deleted).  Were Docker's
+tables younger, a connection made in between (0.1 ms, or with many rules some milliseconds) would be Docker's,
+and lost when Docker's chains go: what is mapped needs a chain that is there.
 """
 
 from collections.abc import Iterable, Iterator

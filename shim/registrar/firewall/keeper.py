@@ -20,6 +20,8 @@ log = logging.getLogger("envoy-docker-shim")
 
 PROBE_AGAIN = 60.0  # seconds; a host that lacked `nft` may get it
 GATHER = 0.01  # seconds; a flush is many notices, a reload many transactions
+SETTLE = 0.1  # seconds; a dockerd that starts makes its tables one by one
+RENEW_EVERY = 2.0  # seconds; for two programs that both want to be the youngest
 
 
 class Status(NamedTuple):
@@ -58,11 +60,11 @@ class Firewall:
         self._active, self._reason, self._probed = False, "not looked into yet", False
         self._error = ""
         self._touched: set[int] = set()  # netlink port ids: of a process that has one socket, its pid
-        self._unruled: set[int] = set()  # the same, of those who deleted routing rules
+        self._unrouted: set[int] = set()  # the same, of those who deleted routing rules or routes
         self._missed = False
         self._restored, self._restored_at = 0, 0.0
         self._fights, self._failures = Backoff(), Backoff()
-        self._changed, self._settling = trio.Event(), trio.Event()
+        self._changed, self._settling, self._overtaken = trio.Event(), trio.Event(), trio.Event()
 
     def want(self, table: Table | None) -> int:
         """From now on the kernel's table should be this one (None: there should be none).
@@ -115,7 +117,8 @@ class Firewall:
         await self._until_possible()
         async with trio.open_nursery() as nursery:
             self._watch(nursery, watch.NETLINK_NETFILTER, watch.NFTABLES_GROUP, self._heard)
-            self._watch(nursery, 0, watch.RULE_GROUPS, self._heard_of_rules)
+            self._watch(nursery, 0, watch.ROUTING_GROUPS, self._heard_of_routing)
+            nursery.start_soon(self._stay_youngest)
             while True:
                 await self._changed.wait()
                 await self._make_it_so()
@@ -150,10 +153,12 @@ class Firewall:
             self._touched |= touched
             if self._disturbed:
                 self._changed.set()
+        if self._is_others(notices.mapping(data)):
+            self._overtaken.set()
 
-    def _heard_of_rules(self, data: bytes) -> None:
-        self._unruled |= notices.deleting_rules(data)
-        if self._is_others(self._unruled):
+    def _heard_of_routing(self, data: bytes) -> None:
+        self._unrouted |= notices.unrouting(data)
+        if self._is_others(self._unrouted):
             self._changed.set()
 
     def _missed_some(self) -> None:
@@ -179,10 +184,10 @@ class Firewall:
             self._kernel.forget()
             if self._wanted == self._applied:
                 await self._wait(self._fights.next(trio.current_time()) or GATHER)
-        if self._is_others(self._unruled):
+        if self._is_others(self._unrouted):
             self._kernel.doubt_routing()
         self._touched.clear()
-        self._unruled.clear()
+        self._unrouted.clear()
         generation = self._wanted
         try:
             await self._kernel.apply(self._table)
@@ -201,6 +206,16 @@ class Firewall:
             log.info("the firewall table is as it should be again")
         self._error, self._applied = "", generation
         self._settle(generation)
+
+    async def _stay_youngest(self) -> None:
+        """Replace the table after others that map addresses were made: script.py says why."""
+        while True:
+            await self._overtaken.wait()
+            await trio.sleep(SETTLE)
+            self._overtaken = trio.Event()
+            self._kernel.renew()
+            self._changed.set()
+            await trio.sleep(RENEW_EVERY)
 
     async def _is_lost(self) -> bool:
         """Whether another program took away what was applied."""

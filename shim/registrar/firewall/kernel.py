@@ -24,6 +24,7 @@ class Kernel:
         self._keep_possible = False
         self.table: Table | None = None
         self.known = False
+        self._older = False  # than a table of another program's that maps addresses
         self.keep_error = ""  # why client addresses are not kept although they should be
 
     async def apply(self, table: Table | None) -> None:
@@ -52,8 +53,12 @@ class Kernel:
         self.known = False
         self._way_back.doubt()
 
+    def renew(self) -> None:
+        """Another program made a table that maps addresses: the next apply() makes this one the youngest."""
+        self._older = True
+
     def doubt_routing(self) -> None:
-        """Another program changed routing rules: the next apply() checks them."""
+        """Another program changed routing: the next apply() checks it."""
         self._way_back.doubt()
 
     async def agrees(self) -> bool:
@@ -77,14 +82,14 @@ class Kernel:
         return Table(found.served, found.keep)
 
     def _change_to(self, table: Table | None) -> str | None:
-        if not self.known:
+        if not self.known or self._older:
             return None
         if table is None or self.table is None:
             return "" if table is self.table else None
         return script.delta(self.table, table)
 
     async def _replace(self, table: Table | None) -> None:
-        self.known = False
+        self.known = self._older = False
         await self._programs.nft("-f", "-", script=script.whole(table))
 
     async def _with_way_back(self, table: Table | None) -> Table | None:

@@ -1,4 +1,4 @@
-"""Tells when the kernel's firewall or its routing rules were changed, by any program."""
+"""Tells when the kernel's firewall, its routing rules or its routes were changed, by any program."""
 
 import logging
 import socket
@@ -10,7 +10,8 @@ log = logging.getLogger("envoy-docker-shim")
 
 NETLINK_NETFILTER = 12
 NFTABLES_GROUP = 1 << 7 - 1  # NFNLGRP_NFTABLES
-RULE_GROUPS = 1 << 8 - 1 | 1 << 19 - 1  # RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE
+# RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE.
+ROUTING_GROUPS = 1 << 8 - 1 | 1 << 19 - 1 | 1 << 7 - 1 | 1 << 11 - 1
 SO_RCVBUFFORCE = 33
 # Bytes.  There is a notice for each element of a set: 10,000 added at once are some megabytes.  The kernel
 # takes no memory before notices come.

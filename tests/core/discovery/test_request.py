@@ -25,9 +25,11 @@ JSON: Any = st.recursive(
 
 def test_what_an_envoy_of_ours_says_is_understood() -> None:
     metadata = {"envoy-docker-shim": {"admin": "127.0.0.1:9901"}}
-    document = {"node": {"id": "host1", "metadata": metadata}, "version_info": "v", "resource_names": ["a"]}
+    build = {"version": {"major_number": 1, "minor_number": 40}, "metadata": {"build.type": "RELEASE"}}
+    node = {"id": "host1", "metadata": metadata, "user_agent_build_version": build}
+    document = {"node": node, "version_info": "v", "resource_names": ["a"]}
     assert parse_request(json.dumps(document).encode()) == DiscoveryRequest(
-        "host1", "v", "127.0.0.1:9901", frozenset(["a"])
+        "host1", "v", "127.0.0.1:9901", frozenset(["a"]), "1.40.0"
     )
 
 

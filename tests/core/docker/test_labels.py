@@ -109,6 +109,28 @@ def test_clients_addresses_are_kept_only_where_the_label_or_the_default_says_so(
 
 
 @pytest.mark.parametrize(
+    ("label", "default", "word", "complains"),
+    [
+        (None, "off", "off", False),
+        (None, "on", "on", False),
+        (" ", "on", "on", False),
+        (" On\n", "off", "on", False),
+        ("tls", "off", "tls", False),
+        ("off", "on", "off", False),
+        ("yes", "on", "off", True),
+    ],
+)
+def test_a_container_is_in_the_access_log_where_the_label_or_the_default_says_so(
+    label: str | None, default: str, word: str, complains: bool
+) -> None:
+    labels = {} if label is None else {"AccessLog": label}
+    serving = serving_of(make_container(labels=labels), DEFAULT._replace(access_log=default))
+    assert (serving.access_log, bool(serving.problem)) == (word, complains)
+    both = serving_of(make_container(labels={**labels, "ProxyMode": "grpc"}), DEFAULT)
+    assert ("AccessLog" in both.problem, "ProxyMode" in both.problem) == (complains, True)
+
+
+@pytest.mark.parametrize(
     ("container", "name"),
     [
         ({}, "unknown"),

@@ -16,6 +16,7 @@ from shim.core.envoy.bootstrap import (
     bootstrap,
 )
 from shim.core.envoy.modes import MODES
+from shim.core.envoy.sinks import Sinks
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
 
 REGISTRAR, ADMIN = Endpoint("127.0.0.1", 7776), Endpoint("127.0.0.1", 9901)
@@ -123,4 +124,10 @@ def test_no_part_appears_twice_so_that_yaml_needs_no_anchors() -> None:
             for item in value.values() if isinstance(value, dict) else value:
                 visit(item)
 
-    visit(make(collector=Collector("zipkin", Endpoint("10.0.0.1", 9411))))
+    sinks = Sinks(Endpoint("10.0.0.1", 4317), Endpoint("10.0.0.1", 8125))
+    admin, scrape = Endpoint(path="/run/envoy/admin.sock"), Endpoint("127.0.0.1", 9901)
+    visit(
+        make(
+            admin=admin, scrape=scrape, sinks=sinks, collector=Collector("zipkin", Endpoint("10.0.0.1", 9411))
+        )
+    )

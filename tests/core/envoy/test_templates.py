@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shim.core.binding import Address, Backend, Binding
 from shim.core.endpoint import Endpoint
+from shim.core.envoy.access_log import OFF, PROTOCOLS, WORDS, AccessLog, looks_for_tls
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Template, Templates, origin_of
@@ -24,7 +25,7 @@ OPTIONS = [
 IDS = ["none", "hops", "otlp", "zipkin"]
 TEXTS = st.text(st.characters())
 SERVICES = st.builds(Service, **dict.fromkeys(Service._fields, TEXTS))
-SERVINGS = st.sampled_from(list(MODES.values())).map(Serving)
+SERVINGS = st.builds(Serving, st.sampled_from(list(MODES.values())), access_log=st.sampled_from(WORDS))
 HTTP = Serving(MODES["http"])
 BINDINGS = st.builds(
     Binding,
@@ -51,6 +52,7 @@ def doubled(service: Service) -> Service:
 @given(binding=BINDINGS, name=TEXTS, service=SERVICES, serving=SERVINGS)
 @example(make_binding(), "web", make_service('@@port@@ "@@name@@" %REQ(X)% \\ \n @@', "100%"), HTTP)
 @example(make_binding(port=1000), "1000000007", make_service("1000000007"), HTTP)
+@example(make_binding(backend_port=443), "web", make_service("100%"), Serving(MODES["tcp"], access_log="on"))
 def test_a_listener_is_the_dict_that_it_stands_for(
     options: HttpOptions, binding: Binding, name: str, service: Service, serving: Serving
 ) -> None:
@@ -59,9 +61,14 @@ def test_a_listener_is_the_dict_that_it_stands_for(
     free = address.ip not in ("0.0.0.0", "::")
     zipkin = options.tracing is not None and options.tracing.kind == "zipkin"
     shown = doubled(service) if zipkin else service
+    if serving.access_log != OFF:
+        looks = serving.mode.name == "auto" or looks_for_tls(serving.access_log, binding.backend.port)
+        tls = serving.mode.name != "http" and looks
+        options = options._replace(log=AccessLog("/var/log/envoy/a.log", doubled(service), tls))
     origin = origin_of(service, binding.backend)
     wanted = make_listener(serving.mode.name, *place, shown, options, freebind=free, origin=origin)
-    made = b"".join(Templates(options).listener(binding, name, service, serving))
+    templates = Templates(options._replace(log=None), "/var/log/envoy/a.log")
+    made = b"".join(templates.listener(binding, name, service, serving))
     assert made == dumped(wanted)
     assert json.loads(made)["address"]["socket_address"]["port_value"] == address.port
 
@@ -86,6 +93,17 @@ def test_a_second_listener_is_the_first_but_for_what_keeps_the_clients_address(
     assert second.pop("transparent") is True
     first.pop("freebind", None)
     assert second == {**first, "name": f"{binding.address}#keep", "address": second["address"]}
+
+
+def test_a_second_listener_that_looks_for_names_in_tls_does_so_behind_its_own_filters() -> None:
+    binding, serving = make_binding(backend_port=8443), Serving(MODES["tcp"], access_log="on")
+    made = Templates(HttpOptions()).listener(binding, "web", make_service(), serving, 28200)
+    second = json.loads(b"".join(made))
+    filters = [found["name"] for found in second["listener_filters"]]
+    assert filters == ["original_dst", "original_src", "tls_inspector"]
+    matches = [chain["filter_chain_match"] for chain in second["filter_chains"]]
+    port = {"destination_port": binding.address.port}
+    assert matches == [port, *({**port, "application_protocols": [name]} for name in PROTOCOLS)]
 
 
 @given(st.text(st.characters()), BINDINGS, st.sampled_from(list(MODES)))

@@ -22,7 +22,7 @@ from tests.harness.registrar import API_PORT, HostRegistrar
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 NOBODY = 65534
 API = f"127.0.0.1:{API_PORT}"

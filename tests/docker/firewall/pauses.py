@@ -13,7 +13,7 @@ from tests.harness.wait import eventually
 
 PATIENCE = 8.0
 # Up to 200 connections a second, and no source port twice: within a minute it would meet what is left of its
-# connection (TIME_WAIT), which looks like a listener for as long as neither Envoy nor a registrar is there.
+# connection (TIME_WAIT), and while neither Envoy nor a registrar is there its TCP would have to ask twice.
 REST = 0.004
 SOURCE_PORTS = count(20000)
 MORE = 40  # answers that each client must have had before what comes next

@@ -1,6 +1,7 @@
 """What these tests share: Docker's defaults, containers that say who asks, and waiting for the table."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,14 @@ def elements(host: Namespace) -> set[str]:
         if found["table"] == TABLE[1]
         for first, port in (element["concat"] for element in found.get("elem", ()))
     }
+
+
+def others(stack: Stack) -> str:
+    """Everybody else's rules, as nft prints them."""
+    text = re.sub(
+        r"table inet envoy_docker_shim \{.*?\n\}\n", "", stack.host.run("nft", "list", "ruleset"), flags=re.S
+    )
+    return re.sub(r"packets \d+ bytes \d+", "", text)
 
 
 def configure(stack: Stack, **settings: Any) -> None:

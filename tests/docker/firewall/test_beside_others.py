@@ -1,6 +1,6 @@
 """Rules of others beside the table, others who take it away, and hosts that cannot have it."""
 
-import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -12,6 +12,7 @@ from tests.docker.firewall.rig import (
     configure,
     elements,
     led_to_envoy,
+    others,
     requests,
     run_who,
     status,
@@ -25,14 +26,6 @@ from tests.harness.wait import eventually
 pytestmark = [pytest.mark.docker, pytest.mark.envoy, pytest.mark.usefixtures("clean")]
 
 
-def others(stack: Stack) -> str:
-    """Everybody else's rules, as nft prints them."""
-    text = re.sub(
-        r"table inet envoy_docker_shim \{.*?\n\}\n", "", stack.host.run("nft", "list", "ruleset"), flags=re.S
-    )
-    return re.sub(r"packets \d+ bytes \d+", "", text)
-
-
 def test_redirects_and_mappings_of_others_work_beside_it_and_are_untouched(stack: Stack) -> None:
     run_who(stack.dockerd, "web", "-p", "8300:80", labels={"ServiceName": "web"}, name="web")
     run_who(stack.dockerd, "inner", name="inner")
@@ -42,6 +35,7 @@ def test_redirects_and_mappings_of_others_work_beside_it_and_are_untouched(stack
     stack.host.run(*nat, "80", "-j", "REDIRECT", "--to-ports", "8300")
     stack.host.run(*nat, "8301", "-j", "DNAT", "--to-destination", f"{inner}:80")
     stack.host.run("iptables", "-I", "FORWARD", "-d", inner, "-j", "ACCEPT")
+    swarm = ingress(stack.host, 8310, f"{inner}:80")
     stack.host.run(
         "nft",
         "-f",
@@ -63,6 +57,7 @@ def test_redirects_and_mappings_of_others_work_beside_it_and_are_untouched(stack
         assert {ask(neighbour, Host.ip, port)[0] for port in (80, 8302, 8300)} == {"web"}
         assert requests(stack, "web") == counted + served
         assert ask(neighbour, Host.ip, 8301) == ("inner", Host.neighbour_ip, "")
+        assert ask(neighbour, Host.ip, 8310) == ("inner", Host.neighbour_ip, "")
 
     works(3)
     run_who(stack.dockerd, "more", "-p", "8303:80", name="more")
@@ -81,6 +76,27 @@ def test_redirects_and_mappings_of_others_work_beside_it_and_are_untouched(stack
         stack.registrar.start()
     led_to_envoy(stack, 8300)
     works(3)
+    swarm.close()
+
+
+def ingress(host: Host, port: int, target: str) -> socket.socket:
+    """What a dockerd in a swarm does for an ingress port (moby's libnetwork/service_linux.go): its rules, and
+    a socket that listens and accepts nothing.
+
+    A real one needs the kernel's IPVS, which not every kernel has.
+    """
+    for rule in (
+        "-N DOCKER-INGRESS",
+        "-A DOCKER-INGRESS -j RETURN",
+        "-I PREROUTING -m addrtype --dst-type LOCAL -j DOCKER-INGRESS",
+        "-I OUTPUT -m addrtype --dst-type LOCAL -j DOCKER-INGRESS",
+        f"-I DOCKER-INGRESS -p tcp --dport {port} -j DNAT --to-destination {target}",
+    ):
+        host.run("iptables", "-t", "nat", *rule.split())
+    listener = host.socket(socket.AF_INET6)
+    listener.bind(("::", port))
+    listener.listen()
+    return listener
 
 
 @pytest.mark.parametrize("how", ["delete table inet envoy_docker_shim", "flush table inet envoy_docker_shim"])

@@ -11,7 +11,7 @@ from tests.harness.engines import Engine
 from tests.harness.host import Host
 from tests.harness.wait import eventually
 
-pytestmark = [pytest.mark.docker, pytest.mark.envoy]
+pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 PORTS = range(8400, 8420)
 CONTAINERS = ("one", "two")

@@ -134,12 +134,20 @@ def test_rule_and_route_are_there_before_the_table_and_go_after_it(
     assert "envoy_docker_shim" not in lab.ruleset()
 
 
-def test_a_routing_rule_that_others_delete_comes_back(lab: Lab, firewall: RunningFirewall) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        # As systemd-networkd does with any that it does not know.
+        "ip rule del priority 7776",
+        "ip -6 route flush table 7776",
+    ],
+)
+def test_a_rule_or_route_that_others_delete_comes_back(
+    lab: Lab, firewall: RunningFirewall, damage: str
+) -> None:
     assert firewall.apply(KEPT)
     before = routing(lab)
-    lab.host.run(
-        "ip", "rule", "del", "priority", "7776"
-    )  # as systemd-networkd does with any it does not know
+    lab.host.run(*damage.split())
     eventually(lambda: routing(lab) == before)
     assert firewall.status.restored == 0
 

@@ -153,6 +153,21 @@ def test_changes_that_do_not_concern_us_cost_nothing(lab: Lab) -> None:
         assert log.read_text().count("\n") == runs.count("\n") + 1
 
 
+def test_one_replacement_makes_it_the_youngest_of_those_that_map_addresses(lab: Lab) -> None:
+    programs, log = counting(lab)
+    with RunningFirewall(lab, programs) as firewall:
+        assert firewall.apply(table(80))
+        runs = log.read_text().count("\n")
+        for family in ("ip", "ip6"):
+            lab.load(f"table {family} nat {{ chain pre {{ type nat hook prerouting priority -100; }}; }}")
+        eventually(lambda: lab.host.run("nft", "list", "tables").splitlines()[-1] == f"table {TABLE}")
+        # A chain more in a table that is there already is the same.
+        lab.load("add chain ip nat out { type nat hook output priority -100; }")
+        assert ports(lab) == "80"
+        assert firewall.status.restored == 0
+        assert log.read_text().count("\n") <= runs + 2
+
+
 def test_a_change_that_the_kernel_could_not_announce_is_found(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

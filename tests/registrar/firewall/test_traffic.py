@@ -9,10 +9,12 @@ import pytest
 
 from shim.core.firewall.table import Served, Table
 from tests.harness.host import Host
+from tests.harness.wait import eventually
 from tests.registrar.firewall.lab import (
     BRIDGE,
     BRIDGE6,
     CONTAINER_PORT,
+    DOCKER,
     PORT,
     SECOND,
     SECOND6,
@@ -24,6 +26,8 @@ from tests.registrar.firewall.lab import (
 
 pytestmark = pytest.mark.docker
 
+OURS = "envoy_docker_shim"
+MANY_RULES = 20_000
 BOTH = frozenset([Served("0.0.0.0", PORT), Served("::", PORT)])
 
 
@@ -169,6 +173,30 @@ def test_a_client_that_uses_its_port_again_still_gets_the_listener(
     assert ask_from(40000) == "container"
 
 
+@contextlib.contextmanager
+def asking(lab: Lab) -> Iterator[list[str]]:
+    """Clients of both IP versions that ask without pause: who answered each time, or what else came of it."""
+    seen: list[str] = []
+    ended = threading.Event()
+
+    def keep_asking(ip: str) -> None:
+        while not ended.is_set():
+            try:
+                seen.append(lab.ask(lab.client, ip).who)
+            except (OSError, ValueError) as error:
+                seen.append(repr(error))
+
+    threads = [threading.Thread(target=keep_asking, args=(ip,)) for ip in (Host.ip, Host.ip6)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
 def test_nothing_flickers_while_the_table_is_replaced_and_changed(
     lab: Lab, firewall: RunningFirewall
 ) -> None:
@@ -177,29 +205,33 @@ def test_nothing_flickers_while_the_table_is_replaced_and_changed(
         for n in range(50)
         for odd in (True, False)
     ]
-    seen: list[str] = []
-    ended = threading.Event()
-
-    def keep_asking(ip: str) -> None:
-        while not ended.is_set():
-            try:
-                seen.append(lab.ask(lab.client, ip).who)
-            except OSError as error:
-                seen.append(repr(error))
-
     with envoy(lab):
         assert firewall.apply(Table(BOTH, local=True))
-        threads = [threading.Thread(target=keep_asking, args=(ip,)) for ip in (Host.ip, Host.ip6)]
-        for thread in threads:
-            thread.start()
-        for table in tables:
-            assert firewall.apply(table)  # every one replaces the whole table
-            assert firewall.apply(table._replace(served=BOTH))
-        ended.set()
-        for thread in threads:
-            thread.join()
+        with asking(lab) as seen:
+            for table in tables:
+                assert firewall.apply(table)  # every one replaces the whole table
+                assert firewall.apply(table._replace(served=BOTH))
     assert set(seen) == {"envoy"}
     assert len(seen) > 200
+
+
+def test_a_flush_loses_no_connection_to_rules_that_came_later(lab: Lab, firewall: RunningFirewall) -> None:
+    """The kernel takes tables off one by one, the oldest first: many rules in between are time."""
+    rules = "; ".join(["tcp dport 1 accept"] * MANY_RULES)
+    assert firewall.apply(Table(BOTH, local=True))
+    lab.load(f"delete table inet like_docker\ntable inet many {{ chain long {{ {rules}; }}; }}\n{DOCKER}")
+    eventually(lambda: tables_in(lab) == ["many", "like_docker", OURS], what="it is the youngest")
+    with envoy(lab), asking(lab) as seen:
+        eventually(lambda: len(seen) > 50)
+        lab.load("flush ruleset")
+        many = len(seen) + 50
+        eventually(lambda: len(seen) > many)
+    assert set(seen) == {"envoy"}
+
+
+def tables_in(lab: Lab) -> list[str]:
+    """The tables' names, the oldest first."""
+    return [line.split()[2] for line in lab.host.run("nft", "list", "tables").splitlines()]
 
 
 def test_what_others_map_is_as_before_beside_it_and_afterwards(lab: Lab, firewall: RunningFirewall) -> None:

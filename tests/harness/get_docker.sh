@@ -1,12 +1,13 @@
 #!/bin/sh
-# Unpacks Docker Engine 28 (dockerd, docker-proxy, containerd and its shim) from Debian forky under DIR, so that
+# Unpacks the Docker Engine (dockerd, docker-proxy, containerd and its shim) of a Debian RELEASE under DIR, so that
 # it can run beside whatever engine the machine has; nothing is installed.  runc and the docker command stay
 # the machine's.
-#   get_docker28.sh DIR
+#   get_docker.sh RELEASE DIR
 set -eu
-target=${1:?usage: get_docker28.sh DIR}
+release=${1:?usage: get_docker.sh RELEASE DIR}
+target=${2:?usage: get_docker.sh RELEASE DIR}
 [ ! -x "$target/usr/sbin/dockerd" ] || exit 0
-[ "$(id -u)" = 0 ] || { echo "get_docker28.sh: apt-get needs root" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || { echo "get_docker.sh: apt-get needs root" >&2; exit 1; }
 mkdir -p "$(dirname "$target")"
 work=$(mktemp -d "$target.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -19,7 +20,7 @@ mirror=$(
 ) || true
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
 [ -e $keys ] && signed="[signed-by=$keys]" || signed=
-echo "deb $signed ${mirror:-http://deb.debian.org/debian} forky main" >"$work/sources.list"
+echo "deb $signed ${mirror:-http://deb.debian.org/debian} $release main" >"$work/sources.list"
 
 mkdir -p "$work/lists/partial" "$work/debs" "$work/tree"
 apt() {

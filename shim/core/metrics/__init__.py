@@ -1,0 +1,1 @@
+"""Metrics of our own: what they are made of, and how they are written."""

@@ -1,0 +1,15 @@
+"""Where things are put on a host, and what they are called."""
+
+FILE = "/usr/local/bin/envoy-docker-shim"
+CONFIG = "/etc/envoy-docker-shim.yaml"
+UNITS = "/etc/systemd/system"
+REGISTRAR, ENVOY = "envoy-docker-shim.service", "envoy.service"
+USER = "envoy"
+# For an Envoy that is where its unit cannot have it.
+ENVOY_COPY = "/usr/local/lib/envoy-docker-shim/envoy"
+RECORD = "/var/lib/envoy-docker-shim/installed.json"
+CACHE = "/var/cache/envoy-docker-shim"
+RUN = "/run/envoy-docker-shim"
+KEPT = ".before-envoy-docker-shim"  # added to the name of dockerd's settings file
+# Where systemd looks for the program of a unit that names none.
+UNIT_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin")

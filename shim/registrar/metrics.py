@@ -1,0 +1,143 @@
+"""The registrar's own metrics, and a series for each service by which Envoy's can be joined."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from shim import __version__
+from shim.core.leases.lease import Lease
+from shim.core.metrics.families import HISTOGRAM, INFO, Family, Labels, Sample, counter, gauge
+from shim.host.process import figures
+from shim.registrar.pushes import KINDS
+from shim.registrar.state import State
+from shim.registrar.view import STATES, state_of
+
+PREFIX = "envoy_docker_shim_"
+
+
+def families(state: State) -> Iterator[Family]:
+    """Every family, in an order in which each is made once those before it have been written.
+
+    The services come first: whoever reads them slowly has the states counted meanwhile.
+    """
+    states: Counter[str] = Counter(dict.fromkeys(STATES, 0))
+    yield Family(
+        f"{PREFIX}service",
+        INFO,
+        "A cluster, by the name that Envoy's metrics have, and the service behind it.",
+        _services(state, states),
+    )
+    by_state = [(count, (("state", name),)) for name, count in states.items()]
+    yield gauge(f"{PREFIX}bindings", "Published ports, by state.", *by_state)
+    yield Family(f"{PREFIX}build", INFO, "The version.", [Sample(1, (("version", __version__),), "_info")])
+    yield from _envoys(state)
+    yield from _pushes(state)
+    yield from _rest(state)
+    yield from _process()
+
+
+def _services(state: State, states: "Counter[str]") -> Iterator[Sample]:
+    """A sample for each cluster, however many ports lead to it; and all ports' states are counted."""
+    told: set[str] = set()
+    for lease in state.order.leases():
+        if state.registry.get(lease.id) is not lease:
+            continue
+        states[state_of(lease, state)] += 1
+        if lease.cluster and lease.cluster not in told:
+            told.add(lease.cluster)
+            yield Sample(1, _service(lease), "_info")
+
+
+def _service(lease: Lease) -> Labels:
+    service, serving = lease.service, lease.serving
+    return (
+        ("cluster", lease.cluster),
+        ("service", service.name if service else ""),
+        ("environment", service.environment if service else ""),
+        ("container", service.container if service else ""),
+        ("image", service.image if service else ""),
+        ("mode", serving.mode.name if serving else ""),
+    )
+
+
+def _envoys(state: State) -> Iterator[Family]:
+    sessions = state.sessions.trusted()
+    yield gauge(f"{PREFIX}envoys", "Envoys that are connected, and count.", (len(sessions), ()))
+    current = [
+        (
+            float(getattr(session, kind).acked == getattr(state.registry, kind).version),
+            _of(session.node, kind),
+        )
+        for session in sessions
+        for kind in KINDS
+    ]
+    yield gauge(f"{PREFIX}envoy_current", "Whether an Envoy has acknowledged the current version.", *current)
+    rejected = [(len(session.rejected), (("node", session.node),)) for session in sessions]
+    yield gauge(f"{PREFIX}envoy_rejected_listeners", "Listeners that an Envoy refuses.", *rejected)
+
+
+def _of(node: str, kind: str) -> Labels:
+    return (("node", node), ("kind", kind))
+
+
+def _pushes(state: State) -> Iterator[Family]:
+    pushes = {(("kind", kind),): found for kind, found in state.pushes.items()}
+    for name, meaning, field in (
+        ("pushes", "Answers with another version, to Envoys that count.", "sent"),
+        ("acknowledgements", "Those that Envoy took whole.", "accepted"),
+        ("rejections", "Those that Envoy refused, in whole or in part.", "refused"),
+    ):
+        values = [(getattr(found, field), labels) for labels, found in pushes.items()]
+        yield counter(f"{PREFIX}{name}", meaning, *values)
+    yield Family(
+        f"{PREFIX}push_duration_seconds",
+        HISTOGRAM,
+        "From such an answer until Envoy said what it did with it.",
+        (sample for labels, found in pushes.items() for sample in found.seconds.samples(labels)),
+    )
+
+
+def _rest(state: State) -> Iterator[Family]:
+    admitted, found = state.shims.admitted, state.shims.found
+    yield counter(
+        f"{PREFIX}registrations",
+        "Shims, by how they became known.",
+        (admitted - found, (("by", "registration"),)),
+        (found, (("by", "search"),)),
+    )
+    yield gauge(
+        f"{PREFIX}releases_waiting",
+        "Shims of stopping containers that wait for Envoy to leave their port.",
+        (state.shims.releases.waiting, ()),
+    )
+    yield gauge(f"{PREFIX}docker_reachable", "Whether Docker's API answers.", (state.docker.reachable, ()))
+    yield gauge(
+        f"{PREFIX}settled", "Whether as much is known as before a restart.", (state.settling.settled, ())
+    )
+    network, firewall = state.network, state.network.firewall
+    status = firewall.status if firewall is not None else None
+    yield gauge(
+        f"{PREFIX}firewall_active",
+        "Whether the firewall table leads network clients to Envoy.",
+        (status is not None and status.active, ()),
+    )
+    yield gauge(
+        f"{PREFIX}firewall_whole",
+        "Whether the kernel has the table that is wanted.",
+        (status is not None and status.whole, ()),
+    )
+    yield gauge(f"{PREFIX}firewall_addresses", "Addresses in the firewall table.", (network.size, ()))
+    restored = status.restored if status is not None else 0
+    yield counter(f"{PREFIX}firewall_restorations", "How often others changed the table.", (restored, ()))
+
+
+def _process() -> Iterator[Family]:
+    try:
+        found = figures()
+    except OSError:
+        return  # no descriptor is free, for example
+    yield counter("process_cpu_seconds", "CPU time in user and kernel, in seconds.", (found.cpu, ()))
+    yield gauge("process_start_time_seconds", "Start, in seconds since the epoch.", (found.started, ()))
+    yield gauge("process_resident_memory_bytes", "Resident memory, in bytes.", (found.resident, ()))
+    yield gauge("process_virtual_memory_bytes", "Virtual memory, in bytes.", (found.virtual, ()))
+    yield gauge("process_open_fds", "Open descriptors.", (found.open_files, ()))
+    yield gauge("process_max_fds", "Descriptors that may be open.", (found.max_files, ()))

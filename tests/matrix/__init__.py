@@ -1,0 +1,1 @@
+"""The core cases over every version of what we run with: `./build.sh matrix`."""
