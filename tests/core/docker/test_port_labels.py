@@ -43,7 +43,7 @@ def problem(labels: dict[str, str], port: Port = WEB) -> str:
         ({"ProxyMode": "tcp", "ProxyMode.5432": "direct"}, "direct", "tcp"),
         ({"ProxyMode.5432": "tcp", "ProxyMode.5432/tcp": "direct"}, "direct", "http"),
         ({"ProxyMode": "tcp", "ProxyMode.80": " "}, "tcp", "tcp"),
-        ({"ProxyMode": "tcp", "ProxyMode.80": "grpc"}, "tcp", "http"),
+        ({"ProxyMode": "tcp", "ProxyMode.80": "grpc"}, "tcp", "auto"),
     ],
 )
 def test_a_ports_own_label_holds_and_the_containers_is_the_default(
@@ -68,7 +68,7 @@ def test_clients_addresses_can_be_kept_for_one_port() -> None:
 def test_a_wrong_value_is_a_problem_of_that_port_alone() -> None:
     labels = {"ProxyMode.5432": "postgres"}
     assert problem(labels, WEB) == ""
-    assert problem(labels, DATABASE).startswith("label ProxyMode.5432='postgres' is none of http")
+    assert problem(labels, DATABASE).startswith("label ProxyMode.5432='postgres' is none of auto")
 
 
 @pytest.mark.parametrize(
