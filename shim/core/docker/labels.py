@@ -59,8 +59,9 @@ LABELS = (
     ),
     Label(
         "ClientAddress",
-        f"`{words.KEEP}`: the container [sees the address](networking.md#the-clients-own-address) of clients"
-        f" on the network; `{words.OFF}`",
+        "`keep`: the container [sees the address](networking.md#the-clients-own-address) of clients on the"
+        " network; `proxy-protocol` or `proxy-protocol-v2`: it is"
+        " [told the address](networking.md#proxy-protocol) of every client; `off`",
         "`client_address`",
         lambda _, serving: words.client_address_of(serving),
         serve=words.client_address,
@@ -73,6 +74,34 @@ LABELS = (
         "`off`, and with `access_log` set `on`",
         lambda _, serving: serving.access_log,
         serve=words.access_log,
+    ),
+    Label(
+        "Tracing",
+        "`off`: no spans; `on`",
+        "`on`, if there is a [collector](metrics-and-tracing.md#tracing)",
+        lambda _, serving: words.ON if serving.extras.tracing else words.OFF,
+        serve=words.tracing,
+    ),
+    Label(
+        "Sampling",
+        "the percentage of requests that are traced, such as `1` or `0.5`",
+        "the configuration's",
+        lambda _, serving: words.sampling_of(serving),
+        serve=words.sampling,
+    ),
+    Label(
+        "IdleTimeout",
+        "a [time](#timeouts) after which a silent connection is closed, and a request without a byte ends",
+        "`off`: never",
+        lambda _, serving: words.timeout_of(serving.extras.idle_timeout),
+        serve=words.idle_timeout,
+    ),
+    Label(
+        "RequestTimeout",
+        "a [time](#timeouts) in which an answer has to be complete, else the client gets 504",
+        "`off`: never",
+        lambda _, serving: words.timeout_of(serving.extras.request_timeout),
+        serve=words.request_timeout,
     ),
 )
 _BY_NAME = {label.name: label for label in LABELS}

@@ -162,9 +162,9 @@ def test_each_label_sets_its_own_text_and_nothing_else(label: Label) -> None:
     bare, named = make_container(), make_container(labels={label.name: "x y"})
     (found, serving), before = (service_of(named), serving_of(named, DEFAULT)), service_of(bare)
     assert found == (before._replace(**{label.field: "x y"}) if label.field else before)
-    assert label.applied(found, serving) == (
-        "x y" if label.field else ("http" if label.name == "ProxyMode" else "off")
-    )
+    unset = {"ProxyMode": "http", "Tracing": "on", "Sampling": ""}
+    assert label.applied(found, serving) == ("x y" if label.field else unset.get(label.name, "off"))
+    assert bool(serving.problem) is not bool(label.field)
 
 
 def test_no_other_label_leaves_the_machine() -> None:
