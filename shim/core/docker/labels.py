@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 from shim.core.docker import words
 from shim.core.docker.containers import Container, Port, labels_of, name_of, ports_of
+from shim.core.docker.orchestrators import names_of
 from shim.core.envoy.modes import Serving, mode_names
 from shim.core.service import Service
 from shim.core.text import printable
-
-# Compose's own labels.
-COMPOSE_SERVICE, COMPOSE_PROJECT = "com.docker.compose.service", "com.docker.compose.project"
 
 # Of a container's problems so many are told; of each thing in them so many characters.
 PROBLEMS, SHOWN = 3, 60
@@ -36,14 +34,14 @@ class Label(NamedTuple):
 SERVICE_NAME = Label(
     "ServiceName",
     "the name in traces, metrics and `status`",
-    "the Compose service, else the container's name",
+    "what [Compose, Swarm, ECS or Nomad](#swarm-ecs-nomad) calls it, else the container's name",
     lambda service, _: service.name,
     field="name",
 )
 ENVIRONMENT_NAME = Label(
     "EnvironmentName",
     "`production`, a customer, ...",
-    "the Compose project if the name is Compose's, else empty",
+    "what they call it, if the name is theirs, else empty",
     lambda service, _: service.environment,
     field="environment",
 )
@@ -116,12 +114,22 @@ def service_of(container: Container, port: Port | None = None) -> Service:
     labels = labels_of(container)
     container_name, identity = printable(name_of(container)), printable(str(container.get("Id") or "")[:12])
     told = {label.field: printable(_own(labels, label, port)[1]) for label in LABELS if label.field}
-    if not told["name"] and (compose := printable(labels.get(COMPOSE_SERVICE, ""))):
-        told["environment"] = told["environment"] or printable(labels.get(COMPOSE_PROJECT, ""))
-        told["name"] = compose
+    names = names_of(labels, container_name)
+    if not told["name"]:
+        told = {**names._asdict(), **{field: text for field, text in told.items() if text}}
+    else:
+        told = {**names._replace(environment="")._asdict(), **told}
     told["name"] = told["name"] or container_name or identity or "unknown"
     image = printable(str(container.get("Image") or ""))
-    return Service(**told, container=container_name, image=image, container_id=identity)
+    return Service(
+        **told, container=container_name, image=image, container_id=identity, version=version_of(image)
+    )
+
+
+def version_of(image: str) -> str:
+    """An image's tag; empty where it is named by its content alone, or by nothing."""
+    name = image.partition("@")[0]
+    return "" if name.startswith("sha256:") else printable(name.rpartition("/")[2].partition(":")[2])
 
 
 def serving_of(container: Container, default: Serving, port: Port | None = None) -> Serving:
