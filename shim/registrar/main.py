@@ -94,8 +94,9 @@ def _keep_start_code() -> None:
 async def serve(config: Config) -> None:
     """Run the registrar until a signal.  Raises SocketTaken, OSError."""
     _raise_file_limit()
+    tracing = config.tracing and config.tracing._replace(host_name=os.uname().nodename)
     state = State(
-        Templates(HttpOptions(config.tracing, config.trusted_hops), log_path=config.access_log_file),
+        Templates(HttpOptions(tracing, config.trusted_hops), log_path=config.access_log_file),
         config.default_mode,
         time.monotonic,
         fail_open=config.fail_open,

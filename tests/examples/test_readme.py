@@ -48,8 +48,9 @@ def test_the_readmes_status_has_todays_columns() -> None:
     assert tuple(head.split()) == COLUMNS
 
 
-def test_the_readmes_labels_are_all_there_are() -> None:
-    assert tuple(first_cells(README, "Labels")) == LABELS
+def test_the_readmes_labels_are_the_first_of_all() -> None:
+    told = tuple(first_cells(README, "Labels"))
+    assert len(told) >= 4 and told == LABELS[: len(told)]
 
 
 def test_the_readmes_examples_use_labels_and_modes_that_exist() -> None:
