@@ -50,10 +50,10 @@ def restore_all(before: Mapping[str, str]) -> None:
 
 
 def complete_docker_rules(policies: Mapping[str, str], networks: Iterable[Network]) -> None:
-    """What Docker makes of its own rules only when no container lives through its start (Engine 20.10 and 28).
+    """What of its own rules Docker makes only where no container lives through its start.  Raises SetupError.
 
-    Of the network `bridge` the masquerading is missing then; and 20.10 makes no chain for users' rules.  As Docker
-    looks before it adds a rule, none is there twice after its next start.  Raises SetupError.
+    Otherwise the network `bridge` has no masquerading (Engine 20.10 and 28), and users' rules have no chain
+    (20.10).  As Docker looks before it adds a rule, none is there twice after its next start.
     """
     for family, policy in policies.items():
         run([FAMILIES[family], "-P", "FORWARD", policy], timeout=TIMEOUT)

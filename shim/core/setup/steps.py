@@ -150,7 +150,7 @@ class ClearDockerRules:
 
 @dataclass(frozen=True)
 class CompleteDockerRules:
-    """What a Docker whose containers live through its start does not make anew; policies by family, "4" or "6"."""
+    """What Docker does not make anew where containers live through its start; policies by family, "4" or "6"."""
 
     policies: dict[str, str]
     networks: tuple[Network, ...]

@@ -5,7 +5,7 @@ from shim.core.setup.facts import Facts
 from shim.core.setup.plan import Plan
 from shim.core.setup.record import Record
 from shim.core.setup.settings import Refused, as_left, restored, switched
-from shim.core.setup.steps import AwaitDocker, ClearTable, Remove, CompleteDockerRules, RemoveUser, StopUnits
+from shim.core.setup.steps import AwaitDocker, ClearTable, CompleteDockerRules, Remove, RemoveUser, StopUnits
 
 
 def uninstall(facts: Facts, record: Record | None, *, restart_docker: bool, purge: bool) -> Plan:
