@@ -150,7 +150,7 @@ class ClearDockerRules:
 
 @dataclass(frozen=True)
 class CompleteDockerRules:
-    """What Docker does not make anew where containers live through its start; policies by family, "4" or "6"."""
+    """What Docker does not make anew where containers live through its start; policies by "4" or "6"."""
 
     policies: dict[str, str]
     networks: tuple[Network, ...]
