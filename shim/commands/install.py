@@ -90,10 +90,13 @@ def _planned(options: Namespace, config: Config) -> Plan:
     file = os.path.realpath(sys.argv[0])
     if not zipfile.is_zipfile(file):
         raise SetupError(f"{file} is not the built file: run dist/envoy-docker-shim")
-    record, files = read_record(), shipped()
+    record = read_record()
+    # It stays until it is uninstalled: an upgrade does not bring Docker's rules back.
+    strict = options.strict or (record is not None and record.strict)
+    files = shipped(strict=strict)
     facts = look(file, _envoy(options.envoy, record), files, record)
     facts = replace(facts, stale_envoy=_stale(config, facts))
-    wish = Wish(options.restart_docker, options.strict, options.envoy is not None)
+    wish = Wish(options.restart_docker, strict, options.envoy is not None)
     return install(facts, wish, files, record)
 
 

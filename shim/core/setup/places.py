@@ -4,6 +4,8 @@ FILE = "/usr/local/bin/envoy-docker-shim"
 CONFIG = "/etc/envoy-docker-shim.yaml"
 UNITS = "/etc/systemd/system"
 REGISTRAR, ENVOY = "envoy-docker-shim.service", "envoy.service"
+# The strict way's.
+EGRESS, RULES = "docker-egress.service", "/etc/docker-egress.nft"
 USER = "envoy"
 # For an Envoy that is where its unit cannot have it.
 ENVOY_COPY = "/usr/local/lib/envoy-docker-shim/envoy"

@@ -5,7 +5,7 @@ from shim.core.setup.facts import Facts
 from shim.core.setup.plan import Plan
 from shim.core.setup.record import Record
 from shim.core.setup.settings import Refused, as_left, restored, switched
-from shim.core.setup.steps import AwaitDocker, ClearTable, Remove, RemoveUser, StopUnits
+from shim.core.setup.steps import AwaitDocker, ClearTable, CompleteDockerRules, Remove, RemoveUser, StopUnits
 
 
 def uninstall(facts: Facts, record: Record | None, *, restart_docker: bool, purge: bool) -> Plan:
@@ -37,6 +37,9 @@ def uninstall(facts: Facts, record: Record | None, *, restart_docker: bool, purg
 
 def _docker(facts: Facts, record: Record, plan: Plan, restart_docker: bool) -> None:
     docker, known = facts.docker, record.settings
+    if f"{places.UNITS}/{places.EGRESS}" in record.files:
+        # Docker's own rules come with its restart, and these would shut its ports.
+        plan.steps.append(StopUnits((places.EGRESS,)))
     if known is None or not docker.installed:
         return
     after, others = restored(docker, known)
@@ -53,5 +56,7 @@ def _docker(facts: Facts, record: Record, plan: Plan, restart_docker: bool) -> N
         if after is None:
             what = "removed, as there was none"
         plan.steps.append(switched(docker, after, what, known, restart=bool(switched_once)))
+        if record.forward and switched_once:
+            plan.steps.append(CompleteDockerRules(record.forward, docker.networks))
         if switched_once and docker.ports:
             plan.steps.append(AwaitDocker(tuple(docker.ports)))
