@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 import trio
 
-from shim.core.docker.containers import Container, Port, addresses_of, published_by
+from shim.core.docker.containers import Container, Port, addresses_of, published_addresses, published_by
 from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease, Unlabelled
@@ -211,7 +211,7 @@ class Docker:
                 for address in addresses_of(container)
                 for lease in state.registry.of_container(address)
                 if (lease.binding.address.proto, lease.binding.address.port) in published
-            ]
+            ] or self._by_published_address(container)
             said: dict[Port, tuple[Service, Serving]] = {}
             for lease in leases:
                 port = Port(lease.binding.backend.port, lease.binding.address.proto)
@@ -226,6 +226,18 @@ class Docker:
         state.label(*sorted(labelled, key=lambda row: (row[0].order, row[0].binding.address)))
         if missing and state.search_again():
             self._apply(containers)
+
+    def _by_published_address(self, container: Container) -> list[Lease]:
+        """The leases of one whose ports lead to an address that Docker's list leaves out.
+
+        So it is on an overlay network, where ports go by `docker_gwbridge`.
+        """
+        return [
+            lease
+            for address, port in published_addresses(container)
+            for lease in self._state.registry.at(address)
+            if lease.binding.backend.port == port
+        ]
 
 
 def _ask_at(container: Unlabelled) -> float:

@@ -11,7 +11,7 @@ from shim.config.keys import ConfigError
 from shim.config.load import load
 from shim.core.binding import binding_from_flags
 from shim.core.discovery.request import ADMIN_LIMIT, VERSION_LIMIT, parse_request
-from shim.core.docker.containers import addresses_of, published_by
+from shim.core.docker.containers import addresses_of, published_addresses, published_by
 from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, describe, service_of, serving_of
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
@@ -101,6 +101,7 @@ def labels(data: bytes) -> None:
     assert "\n" not in describe(service, serving) + serving.problem
     assert all(address for address in addresses_of(container))
     assert all(isinstance(port, int) for _, port in published_by(container))
+    assert all(isinstance(port, int) for _, port in published_addresses(container))
     binding = make_binding()
     names = list(islice(cluster_names(service, binding), 3))
     assert len(set(names)) == 3

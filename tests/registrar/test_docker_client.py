@@ -283,6 +283,17 @@ async def test_a_lease_is_not_named_after_a_container_that_does_not_publish_it(t
 
 
 @in_trio
+async def test_a_container_on_an_overlay_network_is_known_by_what_it_publishes(tmp_path: Path) -> None:
+    """Its ports lead to its address on docker_gwbridge, which is in no list of Docker's."""
+    async with world(tmp_path) as host:
+        host.dockerd.containers.append(make_container(ips=("10.0.1.3",), labels={"ServiceName": "task"}))
+        host.lease(backend_ip="172.18.0.3")
+        host.lease(ip="192.0.2.1", backend_ip="172.18.0.4")  # another's
+        await until(lambda: host.names() == ["task", None])
+        await until(lambda: host.names() == ["task", "172.18.0.4"], 11.0)
+
+
+@in_trio
 async def test_the_ports_of_one_container_get_their_names_in_the_same_order_every_time(
     tmp_path: Path,
 ) -> None:

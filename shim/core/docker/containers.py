@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from shim.core.binding import Address
+
 Container = Mapping[str, Any]
 
 
@@ -58,6 +60,18 @@ def _published(container: Container) -> Iterator[Mapping[str, Any]]:
     for port in ports if isinstance(ports, list) else ():
         if isinstance(port, Mapping) and type(port.get("PublicPort")) is int:
             yield port
+
+
+def published_addresses(container: Container) -> set[tuple[Address, int]]:
+    """Every address that the container publishes, and its own port behind it."""
+    ports = container.get("Ports")
+    return {
+        (Address(str(port.get("Type")), str(port.get("IP")), port["PublicPort"]), port["PrivatePort"])
+        for port in (ports if isinstance(ports, list) else [])
+        if isinstance(port, Mapping)
+        and type(port.get("PublicPort")) is int
+        and type(port.get("PrivatePort")) is int
+    }
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

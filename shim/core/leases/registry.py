@@ -97,6 +97,10 @@ class Registry:
         container.since, container.asked = lease.since, 0
         return new
 
+    def at(self, address: Address) -> list[Lease]:
+        """The leases for this published address, oldest first."""
+        return list(self._by_address.get(address, ()))
+
     def of_container(self, ip: str) -> list[Lease]:
         """The leases whose container has this address, oldest first."""
         return [self._leases[i] for i in self._by_container.get(ip, ())]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shim.core.docker.containers import addresses_of, published_by
+from shim.core.docker.containers import addresses_of, published_addresses, published_by
 from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, Label, service_of, serving_of
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.service import Service, unnamed_service
@@ -267,3 +267,4 @@ def test_any_json_has_some_addresses_and_some_ports(networks: Any, ports: Any, p
     ):
         assert all(isinstance(address, str) and address for address in addresses_of(container))
         assert all(isinstance(number, int) for _, number in published_by(container))
+        assert all(isinstance(number, int) for _, number in published_addresses(container))
