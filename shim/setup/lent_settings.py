@@ -81,7 +81,7 @@ class LentSettings:
 
     def _switch(self, docker: DockerFacts, after: bytes | None, what: str) -> None:
         now = docker.settings.content if docker.settings else None
-        step = switched(docker, after, what if after != now else "", restart=True)
+        step = switched(docker, after, what if after != now else "", None, restart=True)
         self.say(str(step) or f"{self._path} is as it has to be")
         switch = Switch(step, DockerApi())
         files.directories_to(self._path)

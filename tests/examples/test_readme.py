@@ -38,7 +38,7 @@ def test_the_lines_for_metrics_and_tracing_load(tmp_path: Path) -> None:
 def test_the_commands_that_pages_name_exist() -> None:
     text = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", "\n".join(PAGES.values()))])
     words = set(re.findall(r"(?:^|\s)envoy-docker-shim ([a-z]+)", text, re.MULTILINE))
-    assert {"server", "bootstrap", "up", "status"} <= words
+    assert {"install", "up", "status"} <= words
     # `systemctl enable ... envoy-docker-shim envoy`
     assert words <= {*ROLES, "envoy"}
 
