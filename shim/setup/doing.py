@@ -220,8 +220,6 @@ def _stop(step: StopUnits) -> None:
 def _remove(step: Remove) -> None:
     for path in step.files:
         files.remove(path)
-    for path in step.trees:
-        files.remove_tree(path)
     for path in step.directories:
         files.remove_directory(path)
     if any(path.startswith(places.UNITS) for path in step.files):
@@ -229,3 +227,6 @@ def _remove(step: Remove) -> None:
     # Only what failed is known to systemd still.
     if os.path.isdir("/run/systemd/system"):
         succeeds(["systemctl", "reset-failed", places.REGISTRAR, places.ENVOY])
+    # The record is in one of them: what fails before can be done again.
+    for path in step.trees:
+        files.remove_tree(path)

@@ -159,7 +159,7 @@ def look_at_envoy(source: str) -> Envoy:
 
 def _for_everybody(path: str) -> bool:
     """Whether Envoy's unit can start this: a place that no program of the system's takes away again."""
-    if not re.fullmatch(r"/(usr|opt)/[A-Za-z0-9_./+-]+", path):
+    if not re.fullmatch(rf"(/usr|/opt|{places.STATE})/[A-Za-z0-9_./+-]+", path):
         return False
     parts = [path, *map(str, Path(path).parents)]
     return all(os.stat(part).st_mode & 0o001 and os.stat(part).st_uid == 0 for part in parts)

@@ -24,14 +24,14 @@ def uninstall(facts: Facts, record: Record | None, *, restart_docker: bool, purg
         plan.steps.append(RemoveUser(places.USER))
     kept = record.settings.path + places.KEPT if record.settings else ""
     files = [*record.files, *([kept] if kept in facts.present else [])]
-    trees = [places.RUN]
+    trees = [places.RUN, places.STATE]
     if purge:
         files.append(places.CONFIG)
         trees.append(places.CACHE)
     else:
         plan.notes.append(f"{places.CONFIG} and {places.CACHE} stay: --purge takes them too")
-    # The record goes last: what fails before it can be done again.
-    plan.steps.append(Remove((*files, places.RECORD), tuple(reversed(record.directories)), tuple(trees)))
+    directories = [folder for folder in reversed(record.directories) if folder not in trees]
+    plan.steps.append(Remove((*files,), tuple(directories), tuple(trees)))
     return plan
 
 
