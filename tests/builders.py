@@ -95,9 +95,9 @@ def make_listener(
     return listener(MODES[mode], *place, service or make_service(), options, freebind=freebind, origin=origin)
 
 
-def make_cluster(mode: str, name: str, ip: str, port: int) -> Json:
+def make_cluster(mode: str, name: str, ip: str, port: int, proxy_protocol: int = 0) -> Json:
     """The cluster of one container port that is served in this mode."""
-    return cluster(name, ip, port, MODES[mode].upstream)
+    return cluster(name, ip, port, Serving(MODES[mode], proxy_protocol=proxy_protocol).upstream)
 
 
 def make_lease(

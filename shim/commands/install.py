@@ -20,10 +20,12 @@ from shim.commands.common import CommandError, complain, configuration, parser
 from shim.commands.setup import agreed, cannot_run, doing, done, show
 from shim.commands.up import find_envoy
 from shim.config.keys import Config
+from shim.core.setup import places
 from shim.core.setup.facts import Envoy, Facts
 from shim.core.setup.plan import Plan, Wish, install
 from shim.core.setup.record import Record
 from shim.core.setup.settings import Refused
+from shim.host.bundled_envoy import bundle_of
 from shim.setup.look import content_of, look, look_at_envoy, read_record
 from shim.setup.shipped import shipped
 from shim.setup.tools import SetupError
@@ -90,15 +92,22 @@ def _planned(options: Namespace, config: Config) -> Plan:
     file = os.path.realpath(sys.argv[0])
     if not zipfile.is_zipfile(file):
         raise SetupError(f"{file} is not the built file: run dist/envoy-docker-shim")
-    record, files = read_record(), shipped()
-    facts = look(file, _envoy(options.envoy, record), files, record)
+    record = read_record()
+    # It stays until it is uninstalled: an upgrade does not bring Docker's rules back.
+    strict = options.strict or (record is not None and record.strict)
+    files = shipped(strict=strict)
+    facts = look(file, _envoy(options, file, record), files, record)
     facts = replace(facts, stale_envoy=_stale(config, facts))
-    wish = Wish(options.restart_docker, options.strict, options.envoy is not None)
+    wish = Wish(options.restart_docker, strict, options.envoy is not None)
     return install(facts, wish, files, record)
 
 
-def _envoy(given: str | None, record: Record | None) -> Envoy:
+def _envoy(options: Namespace, file: str, record: Record | None) -> Envoy:
     """As given, now or when it was installed; else one that is found; else the one that is installed."""
+    given = options.envoy
+    if given is None and options.dry_run and (bundle := bundle_of(file)):
+        # Unpacked when it is done, not when it is shown.
+        return Envoy(f"{places.STATE}/{bundle.name}", f"{places.STATE}/{bundle.name}", bundle.version)
     installed = record.envoy if record is not None and Path(record.envoy).is_file() else ""
     if given is None and installed and record is not None and record.envoy_given:
         return _in_place(installed)

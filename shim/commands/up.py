@@ -18,6 +18,7 @@ import trio
 
 from shim.commands import bootstrap
 from shim.commands.common import CommandError, complain, configuration, parser
+from shim.commands.configuring import Configuring
 from shim.config.keys import Config
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.access_log import FLUSH_INTERVAL_MS
@@ -42,6 +43,7 @@ def arguments() -> ArgumentParser:
         "up",
         "Run the registrar and an Envoy as one supervised pair.",
         "up",
+        "up --configure-docker",
         "up --envoy /usr/local/bin/envoy --concurrency 2",
     )
     made.add_argument(
@@ -53,12 +55,20 @@ def arguments() -> ArgumentParser:
     made.add_argument(
         "--concurrency", metavar="N", type=int, default=0, help="Envoy's worker threads; default: one a core"
     )
+    made.add_argument(
+        "--configure-docker",
+        action="store_true",
+        help="put this file into dockerd's settings, restart Docker, and undo both at the end (as root)",
+    )
     return made
 
 
 def main(args: list[str]) -> int:
     """Run both until a signal.  0 then, 1 when one cannot run, 2 for bad usage."""
     options = arguments().parse_args(args)
+    if options.configure_docker and os.geteuid() != 0:
+        complain("up --configure-docker changes what is root's: run it as root")
+        return 1
     config = configuration(options.config)
     set_up_log(config.log_level)
     try:
@@ -82,7 +92,7 @@ def main(args: list[str]) -> int:
             ]
             if options.concurrency > 0:
                 command += ["--concurrency", str(options.concurrency)]
-            trio.run(_pair, config, command)
+            trio.run(_pair, config, command, options.configure_docker)
     except (CommandError, registration.SocketTaken, OSError) as error:
         complain(str(error))
         return 1
@@ -129,12 +139,17 @@ def _packaged_envoy() -> str | None:
     return str(binary) if binary.is_file() else None
 
 
-async def _pair(config: Config, command: list[str]) -> None:
+async def _pair(config: Config, command: list[str], configure: bool) -> None:
+    configuring = Configuring(config) if configure else None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_supervise, command)
+        if configuring:
+            nursery.start_soon(configuring.run, nursery.cancel_scope)
         # Ends on a signal, and with it the pair.
-        await serve(config)
+        await serve(config, configuring.undo if configuring else None)
         nursery.cancel_scope.cancel()
+    if configuring:
+        configuring.check()
 
 
 async def _supervise(command: list[str]) -> None:

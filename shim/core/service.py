@@ -8,8 +8,9 @@ from shim.core.binding import Backend
 class Service(NamedTuple):
     """A container as traces, metrics and `status` name it.
 
-    ``name`` is never empty, each of the others may be.  ``container`` and ``image`` are Docker's names, and
-    ``container_id`` the first 12 digits of its id.
+    ``name`` is never empty, each of the others may be.  ``container`` and ``image`` are Docker's names,
+    ``container_id`` the first 12 digits of its id, ``version`` the image's tag.  The last four are what the
+    program that started it says (shim.core.docker.orchestrators).
     """
 
     name: str
@@ -17,6 +18,11 @@ class Service(NamedTuple):
     container: str
     image: str
     container_id: str = ""
+    version: str = ""
+    namespace: str = ""
+    swarm_node: str = ""
+    swarm_task: str = ""
+    ecs_task: str = ""
 
 
 def unnamed_service(backend: Backend) -> Service:

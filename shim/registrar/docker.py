@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 import trio
 
-from shim.core.docker.containers import Container, Port, addresses_of, published_by
+from shim.core.docker.containers import Container, Port, addresses_of, publications, published_by
 from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease, Unlabelled
@@ -212,6 +212,10 @@ class Docker:
                 for lease in state.registry.of_container(address)
                 if (lease.binding.address.proto, lease.binding.address.port) in published
             ]
+            known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
+            if not published <= known:
+                leases += self._on_a_hidden_network(container)
+                known |= {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             said: dict[Port, tuple[Service, Serving]] = {}
             for lease in leases:
                 port = Port(lease.binding.backend.port, lease.binding.address.proto)
@@ -219,13 +223,29 @@ class Docker:
                     serving = serving_of(container, state.labelling.default, port)
                     said[port] = service_of(container, port), serving
                 labelled.append((lease, *said[port]))
-            known = {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
             missing = missing or not published <= known
         # Oldest first, whatever Docker's order: of several leases that could have a name the first gets it,
         # and after a restart it must be the same one.
         state.label(*sorted(labelled, key=lambda row: (row[0].order, row[0].binding.address)))
         if missing and state.search_again():
             self._apply(containers)
+
+    def _on_a_hidden_network(self, container: Container) -> list[Lease]:
+        """The leases of a container that are known by their published addresses only.
+
+        A Swarm task on an overlay network publishes its ports from docker_gwbridge, and Docker's list does
+        not say its address there.
+        """
+        identity, addresses = service_of(container).container_id, addresses_of(container)
+        found = []
+        for address, port in publications(container):
+            lease = self._state.registry.at(address)
+            if lease is None or lease.binding.backend.port != port or lease.binding.backend.ip in addresses:
+                continue
+            # That of another container may be about to end.
+            if lease.service is None or lease.service.container_id in ("", identity):
+                found.append(lease)
+        return found
 
 
 def _ask_at(container: Unlabelled) -> float:

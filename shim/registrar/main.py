@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -92,11 +93,15 @@ def _keep_start_code() -> None:
         log.warning("ports start slower than they could: their code cannot be kept compiled: %s", error)
 
 
-async def serve(config: Config) -> None:
-    """Run the registrar until a signal.  Raises SocketTaken, OSError."""
+async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Run the registrar until a signal.  Raises SocketTaken, OSError.
+
+    ``before_end`` is done after the signal, while all is still served.
+    """
     _raise_file_limit()
+    tracing = config.tracing and config.tracing._replace(host_name=os.uname().nodename)
     state = State(
-        Templates(HttpOptions(config.tracing, config.trusted_hops), log_path=config.access_log_file),
+        Templates(HttpOptions(tracing, config.trusted_hops), log_path=config.access_log_file),
         config.default_mode,
         time.monotonic,
         fail_open=config.fail_open,
@@ -130,7 +135,7 @@ async def serve(config: Config) -> None:
         if not admitted and not failed:
             state.settle()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_end_on_signal, nursery.cancel_scope)
+            nursery.start_soon(_end_on_signal, nursery.cancel_scope, before_end)
             nursery.start_soon(state.shims.control_pipes.run)
             nursery.start_soon(state.keep_time)
             nursery.start_soon(state.network.run)
@@ -168,10 +173,12 @@ def _raise_file_limit() -> None:
         log.warning("cannot have more than the usual number of open files: %s", error)
 
 
-async def _end_on_signal(scope: trio.CancelScope) -> None:
+async def _end_on_signal(scope: trio.CancelScope, before: Callable[[], Awaitable[None]] | None) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("ending on %s", signal.Signals(number).name)
+            if before is not None:
+                await before()
             scope.cancel()
             return
 

@@ -17,8 +17,10 @@ directory server may take long to look it up.  So a thread does that, and ``trus
 """
 
 import logging
+import math
 import os
 import pwd
+import time
 from collections.abc import Callable
 
 import trio
@@ -35,6 +37,8 @@ SYSTEM_USERS = range(1, 1000)
 DYNAMIC_USERS = range(61184, 65520)
 # A name is not looked up more often than this (seconds).
 LOOKUP_PAUSE = 1.0
+# Nor is it asked more often who holds Envoy's admin (seconds): a Unix socket's costs Envoy a connection.
+ADMIN_PAUSE = 1.0
 
 
 async def share_with_group(path: str, setting: str | int) -> None:
@@ -67,12 +71,15 @@ class EnvoyUsers:
         admin: Endpoint,
         own: int | None = None,
         find: Callable[[str], int] = lambda name: pwd.getpwnam(name).pw_uid,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._admin = admin if setting == AUTO else None
         self._name = "" if isinstance(setting, int) else AUTO_NAME if setting == AUTO else setting
         self._always = {0, os.geteuid() if own is None else own}
         self._named = setting if isinstance(setting, int) else UNKNOWN
         self._find = find
+        self._now = clock
+        self._holder, self._looked_at = UNKNOWN, -math.inf  # of the admin
         self._wanted = trio.Event()
 
     def trusts(self, user: int) -> bool:
@@ -82,11 +89,17 @@ class EnvoyUsers:
         if user in self._always or user == self._named:
             return True
         system = user in SYSTEM_USERS or user in DYNAMIC_USERS
-        if system and self._admin is not None and owner_of_listener(self._admin) == user:
+        if system and self._admin is not None and self._holder_of(self._admin) == user:
             return True
         # By now the name may be known, or may be another id's.
         self._wanted.set()
         return False
+
+    def _holder_of(self, admin: Endpoint) -> int:
+        """Who listens there, as of ADMIN_PAUSE ago at most.  That nobody does is never remembered."""
+        if self._holder == UNKNOWN or self._now() - self._looked_at > ADMIN_PAUSE:
+            self._holder, self._looked_at = owner_of_listener(admin), self._now()
+        return self._holder
 
     async def run(self) -> None:
         """Look the name up, and again after a user was not trusted.  Returns only if there is no name."""

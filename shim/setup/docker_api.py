@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 
+from shim.core.setup.egress import Network
 from shim.core.setup.facts import Container, Port
 from shim.setup.tools import SetupError
 
@@ -31,6 +32,10 @@ class DockerApi:
         """Whether containers live on while dockerd restarts.  Raises SetupError."""
         return bool(self.ask("/info").get("LiveRestoreEnabled"))
 
+    def networks(self) -> tuple[Network, ...]:
+        """Those with a bridge.  Raises SetupError."""
+        return tuple(sorted(_network(row) for row in self.ask("/networks") if row["Driver"] == "bridge"))
+
     def containers(self) -> tuple[Container, ...]:
         """Those that run.  Raises SetupError."""
         found = []
@@ -49,4 +54,17 @@ def _ports(row: dict[str, Any], name: str) -> tuple[Port, ...]:
             for port in row.get("Ports") or []
             if port.get("PublicPort") and port.get("IP")
         )
+    )
+
+
+def _network(row: dict[str, Any]) -> Network:
+    option = "com.docker.network.bridge"
+    options = row.get("Options") or {}
+    subnets = [config.get("Subnet") for config in row["IPAM"].get("Config") or []]
+    return Network(
+        row["Name"],
+        options.get(f"{option}.name") or f"br-{row['Id'][:12]}",
+        tuple(filter(None, subnets)),
+        internal=bool(row["Internal"]),
+        masquerades=options.get(f"{option}.enable_ip_masquerade") != "false",
     )

@@ -13,7 +13,9 @@ from shim.core.setup.steps import (
     AwaitDocker,
     AwaitEnvoy,
     AwaitPorts,
+    ClearDockerRules,
     ClearTable,
+    CompleteDockerRules,
     Copy,
     MakeUser,
     Remove,
@@ -28,6 +30,7 @@ from shim.setup import files
 from shim.setup.docker_api import DockerApi
 from shim.setup.docker_switch import Switch
 from shim.setup.serving import ReadStatus, await_docker, await_envoy, await_ports
+from shim.setup.strict import clear_docker_rules, complete_docker_rules, restore_all
 from shim.setup.tools import SetupError, last_words, run, succeeds, systemctl, unit
 
 
@@ -56,6 +59,8 @@ class Doing:
             AwaitDocker: lambda step: await_docker(step.ports),
             StopUnits: _stop,
             ClearTable: lambda step: clear_table(),
+            ClearDockerRules: self._clear_rules,
+            CompleteDockerRules: lambda step: complete_docker_rules(step.policies, step.networks),
             Remove: _remove,
             RemoveUser: lambda step: _remove_user(step.name),
         }
@@ -185,6 +190,12 @@ class Doing:
             known.waits, known.borrowing = "", False
             self._save()
 
+    def _clear_rules(self, step: ClearDockerRules) -> None:
+        before, policies = clear_docker_rules(step.networks)
+        self._undo.append((str(step), lambda: restore_all(before)))
+        self._record.forward = self._record.forward or policies
+        self._save()
+
     def _save(self) -> None:
         record = copy.deepcopy(self._record)
         files.write(places.RECORD, FileState(record.as_json(), 0o600))
@@ -209,8 +220,6 @@ def _stop(step: StopUnits) -> None:
 def _remove(step: Remove) -> None:
     for path in step.files:
         files.remove(path)
-    for path in step.trees:
-        files.remove_tree(path)
     for path in step.directories:
         files.remove_directory(path)
     if any(path.startswith(places.UNITS) for path in step.files):
@@ -218,3 +227,6 @@ def _remove(step: Remove) -> None:
     # Only what failed is known to systemd still.
     if os.path.isdir("/run/systemd/system"):
         succeeds(["systemctl", "reset-failed", places.REGISTRAR, places.ENVOY])
+    # The record is in one of them: what fails before can be done again.
+    for path in step.trees:
+        files.remove_tree(path)

@@ -14,10 +14,11 @@ from shim.core.setup import places
 from shim.core.setup.facts import DockerFacts, Envoy, Facts, FileState
 from shim.core.setup.record import BadRecord, Record, read
 from shim.setup.docker_api import DockerApi
+from shim.setup.strict import user_rules
 from shim.setup.tools import SetupError, run, systemctl, unit
 
 SETTINGS = "/etc/docker/daemon.json"
-UNITS = (places.REGISTRAR, places.ENVOY)
+UNITS = (places.REGISTRAR, places.ENVOY, places.EGRESS)
 BLOCK = 1 << 20
 
 
@@ -79,6 +80,8 @@ def look_at_docker() -> DockerFacts:
         live_restore=bool(info.get("LiveRestoreEnabled")),
         swarm=info.get("Swarm", {}).get("LocalNodeState") not in (None, "", "inactive"),
         containers=api.containers(),
+        networks=api.networks(),
+        user_rules=user_rules(),
         own_proxies=own_proxies(pid),
         edited=_changed_since_start(path, pid),
         **facts,  # type: ignore[arg-type]
@@ -156,7 +159,7 @@ def look_at_envoy(source: str) -> Envoy:
 
 def _for_everybody(path: str) -> bool:
     """Whether Envoy's unit can start this: a place that no program of the system's takes away again."""
-    if not re.fullmatch(r"/(usr|opt)/[A-Za-z0-9_./+-]+", path):
+    if not re.fullmatch(rf"(/usr|/opt|{places.STATE})/[A-Za-z0-9_./+-]+", path):
         return False
     parts = [path, *map(str, Path(path).parents)]
     return all(os.stat(part).st_mode & 0o001 and os.stat(part).st_uid == 0 for part in parts)

@@ -1,6 +1,6 @@
 """The files that are in the shipped one and have a place on a host: units, and the commented configuration.
 
-They are contrib/systemd and examples of the checkout; build.sh puts copies beside this module.
+They are contrib and examples of the checkout; build.sh puts copies beside this module.
 """
 
 from importlib.resources import files
@@ -12,13 +12,14 @@ from shim.core.setup import places
 CHECKOUT = Path(__file__).parents[2]
 
 
-def shipped() -> dict[str, bytes]:
-    """Their contents, by the place on a host.  Raises FileNotFoundError where there are none."""
+def shipped(*, strict: bool) -> dict[str, bytes]:
+    """Their contents, by the place on a host; ``strict``: that way's too.  Raises FileNotFoundError."""
     inside = files("shim.setup") / "shipped"
     built = inside.is_dir()
-    units = inside / "systemd" if built else CHECKOUT / "contrib" / "systemd"
+    units = inside if built else CHECKOUT / "contrib"
     config = (inside if built else CHECKOUT / "examples") / "envoy-docker-shim.yaml"
-    return {**_below(units, places.UNITS), places.CONFIG: config.read_bytes()}
+    found = {**_below(units / "systemd", places.UNITS), places.CONFIG: config.read_bytes()}
+    return {**found, **_below(units / "strict", places.UNITS)} if strict else found
 
 
 def _below(folder: Any, place: str) -> dict[str, bytes]:

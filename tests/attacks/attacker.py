@@ -1,6 +1,7 @@
 """An attack on the registrar's API (or on an Envoy) by other users, from a process of its own.
 
 Run as a program, in any namespace:  attacker.py '{"kind": KIND, "address": "HOST:PORT", "count": N, ...}'
+(``unix:PATH``: a Unix socket, where the kernel lets that user connect at all).
 ``users`` are taken in turn, one a connection: a TCP connection is its maker's, whoever uses it.  A
 connection that is ended is made again.  It prints "attacking" once every connection was tried, and goes
 on until it is killed.
@@ -54,13 +55,13 @@ def question(version: str, node: Any, **more: Any) -> bytes:
 
 
 async def pose(peer: Peer) -> None:
-    """Says that it is that Envoy: half agree with all they get, half refuse it."""
+    """Says that it is that Envoy: half agree with all they get, half refuse it; all do unless ``agree``."""
     kind = ("listeners", "clusters")[peer.number // 2 % 2]
     version = ""
     while True:
         await peer.send(post(kind, question(version, SETTINGS["node"])))
         body = await peer.answer()
-        if body and peer.number % 2:
+        if body and peer.number % 2 and SETTINGS.get("agree", True):
             version = json.loads(body).get("version_info", "")
 
 
@@ -146,6 +147,15 @@ async def connect(number: int) -> Peer:
     users = SETTINGS["users"]
     os.seteuid(users[number % len(users)])
     try:
+        if host == "unix":  # who may connect is judged when one connects
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.setblocking(False)
+                sock.connect(port)
+            except OSError:
+                sock.close()
+                raise
+            return Peer(number, *await asyncio.open_unix_connection(sock=sock, limit=1 << 20))
         sock = socket.socket()
     finally:
         os.seteuid(0)

@@ -1,6 +1,7 @@
 """Every attack at the same time by four users, while clients and containers go on as ever.
 
-For 12 s; EDS_ATTACK_SECONDS is how long else.
+Once with the doors as they are by default, where no flood of the API gets further than connect(), and once
+with the API on a TCP address, where all of them get in.  For 12 s each; EDS_ATTACK_SECONDS is how long else.
 """
 
 import os
@@ -15,12 +16,14 @@ from typing import Any
 import pytest
 
 from tests.attacks.rig import NOBODY, SUBORDINATE, Rig, peak_memory
+from tests.harness.registrar import ADMIN_PORT
 
 pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 
 SECONDS = float(os.environ.get("EDS_ATTACK_SECONDS", "12"))
 PORTS = range(8100, 8200)
 MALLORY, TRUDY = 1000, 1001
+SERVED, RELEASED = 1.0, 2.5  # seconds that a new port, and the end of one, may take
 
 
 class Client:
@@ -69,24 +72,25 @@ def attacks_on(rig: Rig) -> list[tuple[str, int, Sequence[int], dict[str, Any]]]
     ]
 
 
-def usual(rig: Rig) -> float:
-    """Seconds until a new port is served when nobody attacks."""
-    times = []
-    for port in range(PORTS[-1] + 1000, PORTS[-1] + 1005):
-        with rig.publish(port):
-            times.append(rig.get(port))
-    return statistics.median(times)
+def attacks_on_the_page_for_scrapes() -> list[tuple[str, int, Sequence[int], dict[str, Any]]]:
+    """On the one door that everybody has by default."""
+    scrape = f"127.0.0.1:{ADMIN_PORT}"
+    return [
+        ("pages", 60, [TRUDY], {"address": scrape, "path": "/stats/prometheus"}),
+        ("unread", 60, [MALLORY], {"address": scrape, "path": "/stats/prometheus"}),
+        ("heads", 50, [NOBODY], {"address": scrape}),
+    ]
 
 
-def test_all_attacks_together_cost_nobody_else_anything(artifact: Path) -> None:
-    with Rig(artifact) as rig:
+@pytest.mark.parametrize("by_default", [True, False], ids=["by default", "API on TCP"])
+def test_all_attacks_together_cost_nobody_else_anything(artifact: Path, by_default: bool) -> None:
+    with Rig(artifact, sockets=by_default) as rig:
         for port in PORTS:
             rig.publish(port)
         rig.get(PORTS[-1])
-        # On a machine that has other work as well a second is soon over without an attack.
-        limit = max(1.0, 8 * usual(rig))
         with ExitStack() as attacks:
-            for kind, count, users, more in attacks_on(rig):
+            page = attacks_on_the_page_for_scrapes() if by_default else []
+            for kind, count, users, more in attacks_on(rig) + page:
                 attacks.enter_context(rig.attack(kind, count, users, **more))
             served: list[float] = []
             released: list[float] = []
@@ -112,7 +116,7 @@ def test_all_attacks_together_cost_nobody_else_anything(artifact: Path) -> None:
             f" Envoy {envoy:.0f} MB at the peak"
         )
         assert one.failures == other.failures == []
-        # Nine attackers at full speed leave the registrar a part of the processors: seldom it has to wait.
-        assert statistics.median(served) < limit and max(served) < 3 * limit
-        assert max(registered) < limit and max(released) < 2.5 * limit
+        # Other work on this machine takes its share, and a second is soon over: the median is held to it.
+        assert statistics.median(served) < SERVED and max(served) < 3 * SERVED
+        assert max(registered) < SERVED and max(released) < RELEASED
         assert registrar < 128 and envoy < 256

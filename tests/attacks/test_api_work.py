@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.alone, pytest.mark.docker, pytest.mark.envoy]
 PORTS = range(8200, 8500)
 # What the registrar may have under attack (MB), whatever the attack.
 MEMORY = 128
-SETTLE = 6.0
 # Seconds.  It takes a quarter of one, and of what others want of the same machine there is no end.
 SOON = 2.0
 
@@ -75,7 +74,7 @@ def test_what_others_keep_the_registrar_busy_with_is_bounded(
 ) -> None:
     # A registrar of its own: memory is not given back.
     rig.registrar.end()
-    rig.registrar.start()
+    rig.start_registrar()
     eventually(lambda: len(rig.registrar.bindings()) == len(PORTS))
     before = peak_memory(rig.registrar.pid)
     (first, (count, more)), *others = floods.items()
@@ -83,9 +82,9 @@ def test_what_others_keep_the_registrar_busy_with_is_bounded(
         if others:
             ((second, (count, more)),) = others
             with rig.attack(second, count, users, **more):
-                time.sleep(SETTLE)
+                rig.keep_busy()
         else:
-            time.sleep(SETTLE)
+            rig.keep_busy()
         during = peak_memory(rig.registrar.pid)
     print(f"\n{before:.0f} -> {during:.0f} MB at the peak")
     assert during < MEMORY
@@ -96,7 +95,7 @@ def test_a_user_with_a_block_of_subordinate_ids_costs_an_envoy_no_connection(rig
     eventually(lambda: [e["node"] for e in rig.status()["envoys"]] == [rig.node])
     lost = connections(rig)
     with rig.attack("place", count, SUBORDINATE[:5000], pause=0.01):
-        time.sleep(SETTLE)
+        rig.keep_busy()
         with rig.publish(8600):
             served = rig.get(8600)
     gone = connections(rig) - lost

@@ -9,12 +9,14 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
+from shim.core.envoy.scrape import BURST, PER_SECOND
 from tests.attacks.places import reachable_envoy
 from tests.harness.envoy import Envoy
 from tests.harness.host import Host
@@ -63,10 +65,7 @@ class Defaults:
             "envoy_admin": f"unix:{self.admin}",
             "envoy_user": ENVOY,
         }
-        self.registrar = UnixRegistrar(
-            host, artifact, f"unix://{host.dir}/none.sock", {**settings, "envoy_user": ENVOY}
-        )
-        self.registrar.api_path = self.api
+        self.registrar = HostRegistrar(host, artifact, f"unix://{host.dir}/none.sock", settings)
         text = self.registrar.command("bootstrap").stdout
         place = host.dir / "envoy"
         place.mkdir()
@@ -92,15 +91,6 @@ class Defaults:
         squatter = self.as_user(NOBODY, SQUAT, *places)
         assert squatter.stdout is not None
         return squatter, [line.decode().strip() for line in iter(squatter.stdout.readline, b"done\n")]
-
-
-class UnixRegistrar(HostRegistrar):
-    """... whose API is a Unix socket."""
-
-    api_path: Path
-
-    def answers(self) -> bool:
-        return self.command("status", "--json", check=False).stdout != ""
 
 
 @pytest.fixture
@@ -160,9 +150,27 @@ def test_statistics_can_be_scraped_and_nothing_else(defaults: Defaults) -> None:
             10,
             "statistics are there",
         )
-        assert defaults.host.http_get(f"{base}/stats/prometheus?usedonly").status == 200
+        assert answer_to(defaults, f"{base}/stats/prometheus?usedonly") == 200
         for path in ("/", "/stats", "/config_dump", "/quitquitquit", "/stats/prometheus/x", "/ready"):
-            assert defaults.host.http_get(base + path).status == 404, path
+            assert answer_to(defaults, base + path) == 404, path
+
+
+def answer_to(defaults: Defaults, url: str) -> int:
+    """The status, once so much was not asked for just before."""
+    return eventually(lambda: (found := defaults.host.http_get(url).status) != 429 and found, 20)
+
+
+def test_who_asks_for_statistics_without_end_gets_them_seldom(defaults: Defaults) -> None:
+    """Envoy makes them in the thread that takes in new listeners."""
+    defaults.registrar.start()
+    with defaults.envoy:
+        url = f"http://127.0.0.1:{ADMIN_PORT}/stats/prometheus"
+        begun = time.monotonic()
+        asked = [defaults.host.http_get(url).status for _ in range(60)]
+        most = BURST + PER_SECOND * (time.monotonic() - begun + 1)
+        assert set(asked) == {200, 429}
+        assert asked.count(200) <= most
+        assert answer_to(defaults, url) == 200
 
 
 def test_a_port_that_anybody_can_take_is_warned_of(defaults: Defaults) -> None:

@@ -27,10 +27,10 @@ from tests.harness.wait import eventually
 pytestmark = [pytest.mark.alone, pytest.mark.docker]
 
 PORTS = [9100, 9101, 9102, 9103]
-SOURCES = 30_000
-RATE = (
-    12_000  # datagrams a second: well below what the relays can take, so that none is lost for other reasons
-)
+SOURCES = 40_000  # a host has 28,232 ephemeral ports
+# Datagrams a second: all sources come while the first is still remembered, and the relays keep up.
+RATE = 6_000
+ENOUGH = 20  # times that each of the others does something in the flood
 TRIES, PATIENCE = 5, 1.0  # of a client, as a resolver has them
 FORGOTTEN = 20  # seconds after which what a spoofed source has cost is free again
 
@@ -139,13 +139,15 @@ class Attack:
             with self.flooding() as whole_round:
                 whole_round()
                 flooded = self.ports_in_use()
+                eventually(
+                    lambda: all(watch.done >= ENOUGH for watch in watches.values()), 60, "enough was tried"
+                )
             failed = {name: len(watch.failures) for name, watch in watches.items()}
             print(f"\nUDP ports: {before} before, {flooded} in the flood; failures in it: {failed}")
             forgotten = self.forgotten(before) if not answered else None
         found = {name: (watch.done, len(watch.failures)) for name, watch in watches.items()}
         print(f"times done, and failed: {found}; ports given back after: {forgotten}")
         assert {name: watch.failures[:3] for name, watch in watches.items()} == {name: [] for name in watches}
-        assert all(done >= 20 for done, _ in found.values())
         assert answered or (forgotten is not None and forgotten < FORGOTTEN)
 
     def forgotten(self, before: int) -> float | None:
@@ -158,7 +160,7 @@ class Attack:
 
     @contextlib.contextmanager
     def flooding(self) -> Iterator[Callable[[], None]]:
-        """Gives what waits until each source has sent to each port."""
+        """Gives what waits until each source has sent."""
         command = [sys.executable, spoofer.__file__, Host.ip, ",".join(map(str, PORTS)), SOURCES, RATE]
         process = self.host.neighbour.popen(list(map(str, command)), stdout=subprocess.PIPE)
         assert process.stdout is not None and process.stdout.readline() == b"flooding\n"

@@ -1,6 +1,7 @@
 """Traces and statistics of containers under their services' own names."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,10 @@ def test_a_request_is_traced_under_its_services_name_and_tags(
     assert named["service.name"] == service
     assert named.get("deployment.environment.name", "") == environment
     assert named["container.name"] == container
-    assert named["container.image.name"] == IMAGE
+    assert (named["container.image.name"], named["service.version"]) == (IMAGE, "1")
+    identity = traced.stack.dockerd.api(f"/containers/{container}/json")["Id"][:12]
+    assert named["container.id"] == named["service.instance.id"] == identity
+    assert named["host.name"] == os.uname().nodename
     # Zipkin's tracer has one service for all of an Envoy: there the operation tells them apart.
     assert (span.service, span.name) == {
         "otlp": (service, "GET"),

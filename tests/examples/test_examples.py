@@ -17,7 +17,8 @@ from shim.config.load import load
 from shim.core.docker.labels import service_of, serving_of
 from shim.core.envoy.modes import Serving
 from shim.core.envoy.sinks import Sinks
-from tests.examples.documents import EXAMPLES, INSTALLED, LABELS
+from shim.core.setup import egress
+from tests.examples.documents import EXAMPLES, INSTALLED, LABELS, blocks
 from tests.harness.engines import Engine
 from tests.harness.envoy import validate
 
@@ -74,6 +75,10 @@ def test_daemon_json_names_the_file_where_the_units_have_it() -> None:
     assert daemon_json("daemon.json") == {"userland-proxy-path": INSTALLED}
     without = {"iptables": False, "ip6tables": False}
     assert daemon_json("daemon-strict.json") == {**daemon_json("daemon.json"), **without}
+
+
+def test_the_pages_rules_of_the_strict_way_are_those_that_install_writes() -> None:
+    assert blocks("nft", "docs/networking.md") == [egress.rules([])]
 
 
 @pytest.mark.docker

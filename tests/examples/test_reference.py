@@ -9,9 +9,10 @@ from shim.commands.roles import ROLES
 from shim.config.keys import KEYS
 from shim.config.load import load
 from shim.core.docker.labels import LABELS
+from shim.core.docker.orchestrators import ORCHESTRATORS
 from shim.core.envoy.access_log import FIELDS
 from shim.core.envoy.modes import MODES
-from shim.core.envoy.tracing import ATTRIBUTES
+from shim.core.envoy.tracing import ATTRIBUTES, HOST_NAME
 from shim.core.leases.server_first import KNOWN_PORTS
 from shim.registrar.api import DISCOVERY, KINDS, PAGES
 from tests.examples.documents import EXAMPLES, first_cells, prose, table_rows, tables
@@ -44,6 +45,12 @@ def test_the_table_of_labels_is_the_codes() -> None:
     ]
 
 
+def test_the_table_of_who_starts_containers_is_the_codes() -> None:
+    *told, docker = table_rows(PAGE, "Swarm, ECS, Nomad")
+    assert told == [[row.name, row.service, row.environment] for row in ORCHESTRATORS]
+    assert docker[0] == "Docker alone"
+
+
 def test_the_table_of_modes_is_the_codes() -> None:
     assert table_rows("docs/how-it-works.md", "Modes") == [
         [f"`{mode.name}`", mode.meaning] for mode in MODES.values()
@@ -66,7 +73,7 @@ def test_the_table_of_requests_is_the_codes() -> None:
 
 def test_every_attribute_that_a_span_is_given_is_listed() -> None:
     listed = first_cells("docs/metrics-and-tracing.md", "What is in a span")
-    assert listed[: len(ATTRIBUTES)] == list(ATTRIBUTES)
+    assert listed[: len(ATTRIBUTES) + 1] == [*ATTRIBUTES, HOST_NAME]
 
 
 def test_the_table_of_a_logs_line_is_the_codes() -> None:

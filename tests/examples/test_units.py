@@ -12,6 +12,8 @@ from shim.commands.roles import ROLES
 from shim.config.keys import Config
 from tests.examples.documents import INSTALLED, UNITS
 
+STRICT = UNITS.parent / "strict"
+
 
 def settings_of(unit: str) -> list[tuple[str, str]]:
     lines = [line for line in (UNITS / unit).read_text().splitlines() if line and line[0] not in "#["]
@@ -47,15 +49,16 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     """In a directory that stands for a host where everything is installed."""
     system = tmp_path / "etc/systemd/system"
     shutil.copytree(UNITS, system)
+    shutil.copytree(STRICT, system, dirs_exist_ok=True)
     binaries = tmp_path / "usr/local/bin"
     binaries.mkdir(parents=True)
-    for name in ("envoy", "envoy-docker-shim", "dockerd"):
+    for name in ("envoy", "envoy-docker-shim", "dockerd", "nft"):
         shutil.copy("/bin/true", binaries / name)
     (system / "docker.service").write_text("[Unit]\nDescription=Docker\n[Service]\nExecStart=dockerd\n")
     for target in ("sysinit", "basic", "shutdown", "network", "multi-user"):
         (system / f"{target}.target").write_text("[Unit]\nDescription=stub\nDefaultDependencies=no\n")
     units = [path.name for path in system.glob("*.service")]
-    assert len(units) == 3
+    assert len(units) == 4
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path}", *units],
         check=False,

@@ -12,7 +12,7 @@ from shim.config.load import load
 from shim.core.binding import binding_from_flags
 from shim.core.discovery.request import ADMIN_LIMIT, VERSION_LIMIT, parse_request
 from shim.core.docker.containers import addresses_of, published_by
-from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, describe, service_of, serving_of
+from shim.core.docker.labels import LABELS, describe, service_of, serving_of
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Templates
@@ -122,7 +122,7 @@ def _container(data: bytes) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError):
         values = words_of(data)
-        keys = (*(label.name for label in LABELS), COMPOSE_SERVICE, COMPOSE_PROJECT)
+        keys = (*(label.name for label in LABELS), "com.docker.compose.service", "com.docker.compose.project")
         document = {"Names": values[:1], "Labels": dict(zip(keys, values, strict=False))}
     return document if isinstance(document, dict) else {"Labels": document}
 

@@ -57,12 +57,17 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
     timeout: float = 5.0,
+    unix: Path | None = None,
 ) -> HttpReply:
-    """One HTTP/1.1 exchange on a connection of its own; any status is a reply."""
+    """One HTTP/1.1 exchange on a connection of its own, or through a Unix socket; any status is a reply."""
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=timeout)
     with contextlib.closing(connection):
+        if unix is not None:
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.settimeout(timeout)
+            connection.sock.connect(str(unix))
         connection.request(method, path, body=body, headers=dict(headers or {}))
         reply = connection.getresponse()
         return HttpReply(reply.status, reply.headers, reply.read())

@@ -20,7 +20,7 @@ import yaml
 
 from .engines import ROOT
 from .host import Host
-from .netns import HttpReply, Place
+from .netns import HttpReply, Place, request
 from .wait import eventually
 
 # Unpacked once for all tests, not once a test.
@@ -44,6 +44,8 @@ class Registrar:
         self.artifact = artifact
         self.directory = directory
         self.api = api
+        kind, _, api_path = str(settings.get("api_address", "")).partition(":")
+        self.api_path = Path(api_path) if kind == "unix" else None
         self.log = directory / "registrar.log"
         self.socket = directory / "registrar.sock"
         self.config = directory / "registrar.yaml"
@@ -119,8 +121,10 @@ class Registrar:
             stdin=stdin,
         )
 
-    def read(self, path: str) -> HttpReply:
-        return self.place.http_get(f"http://127.0.0.1:{self.api}{path}")
+    def read(self, path: str, timeout: float = 5.0) -> HttpReply:
+        """A page of the API."""
+        url = f"http://127.0.0.1:{self.api}{path}"
+        return self.place.call(request, url, timeout=timeout, unix=self.api_path)
 
     def bindings(self) -> list[dict[str, Any]]:
         return list(json.loads(self.read("/bindings").text))

@@ -1,8 +1,9 @@
 """UDP datagrams from a great many sources, none of which is the sender's: a raw socket writes what it likes.
 
 Run as a program, as root, in the namespace of a neighbour:  spoofer.py TARGET PORT[,PORT...] SOURCES RATE
-Each of the ports hears from each of the sources in turn, RATE datagrams a second in all, over and over until
-the program is killed; it prints "flooding" as it begins, and "round" whenever all have been through once.
+Each source sends to one of the ports, RATE datagrams a second in all, over and over until the program is
+killed; it prints "flooding" as it begins, and "round" whenever all have been through once.  A sender that was
+held up does not make up for it: on a busy machine fewer datagrams come, never a burst of them.
 """
 
 import ipaddress
@@ -26,15 +27,16 @@ def packet(source: int, target: bytes, port: int) -> bytes:
 
 def main(target: str, ports: list[int], sources: int, rate: int) -> None:
     there = socket.inet_aton(target)
-    packets = [packet(source, there, port) for source in range(sources) for port in ports]
+    packets = [packet(source, there, ports[source % len(ports)]) for source in range(sources)]
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
         print("flooding", flush=True)
         due = time.monotonic()
         for number, data in enumerate(itertools.cycle(packets), 1):
             sock.sendto(data, (target, 0))
             if number % BATCH == 0:
-                due += BATCH / rate
-                time.sleep(max(0.0, due - time.monotonic()))
+                now = time.monotonic()
+                due = max(due + BATCH / rate, now)
+                time.sleep(due - now)
             if number % len(packets) == 0:
                 print("round", flush=True)
 

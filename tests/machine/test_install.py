@@ -1,6 +1,7 @@
 """One file onto a host that serves already, and off it again: `install` and `uninstall`."""
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_from_stock_to_served_and_back_to_the_byte(stock: Machine, artifact: Pat
         print(stock.shell(INSTALL))
         took = time.monotonic() - began
     print(f"installed in {took:.1f} s")
-    assert took < 20
+    # With a processor to itself; who shares the machine with others has its share.
+    assert took < 20 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     for client in (web, db):
         client.report("install")
         assert client.outage() < 2
@@ -196,3 +198,50 @@ def test_what_dockerd_would_not_take_is_found_before_its_restart(stock: Machine,
     )
     stock.shell("systemctl daemon-reload; systemctl restart docker")
     assert "--userland-proxy-path=/usr/sbin/docker-proxy (see" in refused(stock, INSTALL)
+
+
+def test_the_strict_way_and_back(stock: Machine) -> None:
+    stock.docker("network", "create", "--internal", "--subnet=10.77.0.0/24", "shut")
+    stock.docker("run", "-d", "--name=shut", "--network=shut", "--restart=always", IMAGE, "sleep", "1d")
+    stock.client.popen(["busybox", "nc", "-ll", "-p", "9000", "-e", "echo", "world"])
+    eventually(lambda: world(stock, "web") == "world")
+    before, containers, rules = files(stock), started(stock), docker_rules(stock)
+    web, db = asking(stock)
+    with web, db:
+        print(stock.shell(f"{INSTALL} --strict"))
+    for client in (web, db):
+        client.report("install --strict")
+        assert client.outage() < 3
+    served(stock)
+    assert docker_rules(stock) == []
+    assert started(stock) == containers
+    assert (world(stock, "web"), world(stock, "shut")) == ("world", "")
+    assert "nothing to change" in stock.shell(f"{FILE} install --yes --restart-docker")
+
+    stock.reboot()
+    served(stock)
+    assert docker_rules(stock) == []
+    assert (world(stock, "web"), world(stock, "shut")) == ("world", "")
+    # Whoever restarts the host's own firewall takes them away for a moment.
+    stock.run("systemctl", "restart", "nftables")
+    assert world(stock, "web") == "world"
+    served(stock)
+
+    print(stock.shell(UNINSTALL))
+    answered(stock)
+    assert world(stock, "web") == "world"
+    assert changes(before, files(stock)) == []
+    assert "docker_egress" not in stock.run("nft", "list", "tables")
+    assert docker_rules(stock) == rules
+
+
+def world(machine: Machine, container: str) -> str:
+    """What a container gets from the client, which is the world; empty where it does not reach it."""
+    ask = f"docker exec {container} nc -w 2 {machine.client_ip} 9000 || :"
+    return machine.shell(ask).strip()
+
+
+def docker_rules(machine: Machine) -> list[str]:
+    """Docker's chains, and the policies that it has set."""
+    text = machine.shell("iptables-save; ip6tables-save")
+    return sorted({x.split(" [")[0] for x in text.splitlines() if re.match(":DOCKER|:FORWARD DROP", x)})

@@ -295,3 +295,43 @@ async def test_the_ports_of_one_container_get_their_names_in_the_same_order_ever
         await until(lambda: host.state.settling.settled)
         names = [lease.cluster for lease in host.state.registry]
         assert names == ["web-8080-fd00__2-80", "web-8080"]
+
+
+def task(name: str, id: str = "0123456789abcdef", **more: object) -> dict[str, object]:
+    """A Swarm task on an overlay network, whose address on docker_gwbridge Docker does not tell."""
+    labels = {"com.docker.swarm.service.name": name}
+    return {**make_container(f"{name}.1.x", ips=("10.0.1.3",), id=id, labels=labels), **more}
+
+
+@in_trio
+async def test_a_container_is_known_by_its_published_address_where_docker_tells_no_other(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as host:
+        await until(lambda: host.dockerd.subscribers() and host.state.settling.settled)
+        host.lease(backend_ip="172.18.0.3")
+        host.lease(ip="127.0.0.9", backend_ip="172.18.0.4")
+        await host.dockerd.start(task("web"))
+        await until(lambda: host.names() == ["web", None], 0.1)
+        # Nor is it searched for in /proc, or taken for another's later.
+        assert host.state.searches == 0
+        host.dockerd.containers[:] = [task("db", "f" * 64)]
+        await host.dockerd.emit(start_event("f" * 64))
+        host.lease(port=8081, backend_ip="172.18.0.5")
+        await host.dockerd.start(task("api", "a" * 64, Ports=make_container(ports=(("tcp", 8081),))["Ports"]))
+        await until(lambda: host.names() == ["web", None, "api"], 0.1)
+
+
+@in_trio
+async def test_a_container_whose_port_behind_it_is_another_is_not_meant(tmp_path: Path) -> None:
+    port = {"IP": "0.0.0.0", "PrivatePort": 81, "PublicPort": 8080, "Type": "tcp"}
+    async with world(tmp_path) as host:
+        await until(lambda: host.dockerd.subscribers() and host.state.settling.settled)
+        lease = host.lease(backend_ip="172.18.0.3")
+        await host.dockerd.start(task("web", Ports=[port]))
+        await until(lambda: lease.service is not None, 11)
+        assert host.names() == ["172.18.0.3"]
+        # Once it is told right, the name comes.
+        host.dockerd.containers.clear()
+        await host.dockerd.start(task("web"))
+        await until(lambda: host.names() == ["web"], 0.1)

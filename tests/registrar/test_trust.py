@@ -3,6 +3,8 @@
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
@@ -13,6 +15,8 @@ from shim.host.peer_credentials import UNKNOWN, owner_of_listener
 from shim.registrar import trust
 from shim.registrar.trust import EnvoyUsers
 
+T = TypeVar("T")
+
 ADMIN = Endpoint("127.0.0.1", 1)
 OWN = 990
 CONTAINER, DYNAMIC, PERSON, NOBODY, SUBORDINATE = 101, 64321, 1000, 65534, 100101
@@ -22,7 +26,7 @@ def unknown(name: str) -> int:
     raise KeyError(name)
 
 
-def as_user(user: int, call: Callable[[], socket.socket]) -> socket.socket:
+def as_user(user: int, call: Callable[[], T]) -> T:
     os.seteuid(user)
     try:
         return call()
@@ -50,6 +54,27 @@ def test_a_system_user_counts_who_holds_envoys_admin(setting: str | int, counts:
         users = EnvoyUsers(setting, Endpoint(*admin.getsockname()), OWN, unknown)
         assert users.trusts(user) is counts
         assert not users.trusts(user + 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_who_asks_without_end_costs_envoys_admin_a_connection_a_second(tmp_path: Path) -> None:
+    now = 0.0
+    with socket.socket(socket.AF_UNIX) as admin:
+        admin.setblocking(False)
+        admin.bind(str(tmp_path / "admin"))
+        users = EnvoyUsers("auto", Endpoint(path=str(tmp_path / "admin")), OWN, unknown, lambda: now)
+        # That nobody listens yet is not remembered.
+        assert not users.trusts(CONTAINER)
+        as_user(CONTAINER, admin.listen)
+        for passed in (0.0, 0.5, 0.4):
+            now += passed
+            assert users.trusts(CONTAINER)
+            assert not users.trusts(DYNAMIC)
+        admin.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            admin.accept()
+    now = 2.0
+    assert not users.trusts(CONTAINER)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

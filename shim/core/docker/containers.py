@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from shim.core.binding import Address
+
 Container = Mapping[str, Any]
 
 
@@ -48,6 +50,15 @@ def ports_of(container: Container) -> set[Port]:
     """The container's ports that are published."""
     return {
         Port(port["PrivatePort"], str(port.get("Type")))
+        for port in _published(container)
+        if type(port.get("PrivatePort")) is int
+    }
+
+
+def publications(container: Container) -> set[tuple[Address, int]]:
+    """Every published address, with the container's port behind it."""
+    return {
+        (Address(str(port.get("Type")), str(port.get("IP")), port["PublicPort"]), port["PrivatePort"])
         for port in _published(container)
         if type(port.get("PrivatePort")) is int
     }

@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 from shim.core.docker import words
 from shim.core.docker.containers import Container, Port, labels_of, name_of, ports_of
+from shim.core.docker.orchestrators import names_of
 from shim.core.envoy.modes import Serving, mode_names
 from shim.core.service import Service
 from shim.core.text import printable
-
-# Compose's own labels.
-COMPOSE_SERVICE, COMPOSE_PROJECT = "com.docker.compose.service", "com.docker.compose.project"
 
 # Of a container's problems so many are told; of each thing in them so many characters.
 PROBLEMS, SHOWN = 3, 60
@@ -36,14 +34,14 @@ class Label(NamedTuple):
 SERVICE_NAME = Label(
     "ServiceName",
     "the name in traces, metrics and `status`",
-    "the Compose service, else the container's name",
+    "what [Compose, Swarm, ECS or Nomad](#swarm-ecs-nomad) calls it, else the container's name",
     lambda service, _: service.name,
     field="name",
 )
 ENVIRONMENT_NAME = Label(
     "EnvironmentName",
     "`production`, a customer, ...",
-    "the Compose project if the name is Compose's, else empty",
+    "what they call it, if the name is theirs, else empty",
     lambda service, _: service.environment,
     field="environment",
 )
@@ -59,8 +57,9 @@ LABELS = (
     ),
     Label(
         "ClientAddress",
-        f"`{words.KEEP}`: the container [sees the address](networking.md#the-clients-own-address) of clients"
-        f" on the network; `{words.OFF}`",
+        "`keep`: the container [sees the address](networking.md#the-clients-own-address) of clients on the"
+        " network; `proxy-protocol` or `proxy-protocol-v2`: it is"
+        " [told the address](networking.md#proxy-protocol) of every client; `off`",
         "`client_address`",
         lambda _, serving: words.client_address_of(serving),
         serve=words.client_address,
@@ -73,6 +72,34 @@ LABELS = (
         "`off`, and with `access_log` set `on`",
         lambda _, serving: serving.access_log,
         serve=words.access_log,
+    ),
+    Label(
+        "Tracing",
+        "`off`: no spans; `on`",
+        "`on`, if there is a [collector](metrics-and-tracing.md#tracing)",
+        lambda _, serving: words.ON if serving.extras.tracing else words.OFF,
+        serve=words.tracing,
+    ),
+    Label(
+        "Sampling",
+        "the percentage of requests that are traced, such as `1` or `0.5`",
+        "the configuration's",
+        lambda _, serving: words.sampling_of(serving),
+        serve=words.sampling,
+    ),
+    Label(
+        "IdleTimeout",
+        "a [time](#timeouts) after which a silent connection is closed, and a request without a byte ends",
+        "`off`: never",
+        lambda _, serving: words.timeout_of(serving.extras.idle_timeout),
+        serve=words.idle_timeout,
+    ),
+    Label(
+        "RequestTimeout",
+        "a [time](#timeouts) in which an answer has to be complete, else the client gets 504",
+        "`off`: never",
+        lambda _, serving: words.timeout_of(serving.extras.request_timeout),
+        serve=words.request_timeout,
     ),
 )
 _BY_NAME = {label.name: label for label in LABELS}
@@ -87,12 +114,22 @@ def service_of(container: Container, port: Port | None = None) -> Service:
     labels = labels_of(container)
     container_name, identity = printable(name_of(container)), printable(str(container.get("Id") or "")[:12])
     told = {label.field: printable(_own(labels, label, port)[1]) for label in LABELS if label.field}
-    if not told["name"] and (compose := printable(labels.get(COMPOSE_SERVICE, ""))):
-        told["environment"] = told["environment"] or printable(labels.get(COMPOSE_PROJECT, ""))
-        told["name"] = compose
+    names = names_of(labels, container_name)
+    if not told["name"]:
+        told = {**names._asdict(), **{field: text for field, text in told.items() if text}}
+    else:
+        told = {**names._replace(environment="")._asdict(), **told}
     told["name"] = told["name"] or container_name or identity or "unknown"
     image = printable(str(container.get("Image") or ""))
-    return Service(**told, container=container_name, image=image, container_id=identity)
+    return Service(
+        **told, container=container_name, image=image, container_id=identity, version=version_of(image)
+    )
+
+
+def version_of(image: str) -> str:
+    """An image's tag; empty where it is named by its content alone, or by nothing."""
+    name = image.partition("@")[0]
+    return "" if name.startswith("sha256:") else printable(name.rpartition("/")[2].partition(":")[2])
 
 
 def serving_of(container: Container, default: Serving, port: Port | None = None) -> Serving:

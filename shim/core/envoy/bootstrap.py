@@ -9,6 +9,7 @@ from shim.core.envoy.modes import MODES
 from shim.core.envoy.scrape import (
     ADMIN_CLUSTER,
     REGISTRAR_METRICS_CLUSTER,
+    admin_limits,
     registrar_limits,
     scrape_listener,
 )
@@ -87,7 +88,7 @@ def bootstrap(
     clusters = [_registrar_cluster(registrar)]
     listeners = []
     if admin.path and scrape is not None:
-        clusters.append(_cluster(ADMIN_CLUSTER, admin))
+        clusters.append(_cluster(ADMIN_CLUSTER, admin) | admin_limits())
         clusters.append(_cluster(REGISTRAR_METRICS_CLUSTER, registrar) | registrar_limits())
         listeners.append(scrape_listener(scrape))
     if collector is not None:

@@ -24,15 +24,39 @@ UPGRADES = ("websocket", "tcp", "SPDY/3.1")
 REQUEST_HEADERS_TIMEOUT = "60s"
 
 
-class HttpOptions(NamedTuple):
-    """What the configuration says for HTTP, the same for every binding; and the listener's access log.
+NEVER = "0s"
 
-    ``trusted_hops``: how many proxies in front of this host are believed about X-Forwarded-For.
+
+class HttpOptions(NamedTuple):
+    """What the configuration says for HTTP, the same for every binding; and what labels make of it.
+
+    ``trusted_hops``: how many proxies in front of this host are believed about X-Forwarded-For.  The timeouts
+    are in Envoy's words, such as ``1.5s``.
     """
 
     tracing: Collector | None = None
     trusted_hops: int = 0
     log: AccessLog | None = None
+    idle_timeout: str = NEVER  # in tcp mode too
+    request_timeout: str = NEVER
+
+
+class Extras(NamedTuple):
+    """What labels say of a port besides its mode; without any it is served as the configuration says."""
+
+    tracing: bool = True  # False: no spans, although there is a collector
+    sampling: float | None = None  # percent
+    idle_timeout: str = NEVER
+    request_timeout: str = NEVER
+
+    def applied_to(self, options: HttpOptions) -> HttpOptions:
+        """The options for a port that has these."""
+        tracing = options.tracing if self.tracing else None
+        if tracing is not None and self.sampling is not None:
+            tracing = tracing._replace(sampling=self.sampling)
+        return options._replace(
+            tracing=tracing, idle_timeout=self.idle_timeout, request_timeout=self.request_timeout
+        )
 
 
 # (stat_prefix, cluster, service, options) -> a network filter.  ``service`` is from ``tracing.service_for``.
@@ -55,7 +79,7 @@ def tcp_filter(stat_prefix: str, cluster: str, service: Service, options: HttpOp
         "@type": EXTENSIONS + "filters.network.tcp_proxy.v3.TcpProxy",
         "stat_prefix": stat_prefix,
         "cluster": cluster,
-        "idle_timeout": "0s",  # the default closes a silent connection after an hour
+        "idle_timeout": options.idle_timeout,  # the default closes a silent connection after an hour
     }
     if options.log is not None:
         proxy["access_log"] = tcp_log(options.log)
@@ -66,13 +90,14 @@ def _http_manager(stat_prefix: str, cluster: str, options: HttpOptions) -> Json:
     manager = {
         "@type": EXTENSIONS + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": stat_prefix,
-        "route_config": _routes(cluster),
+        "route_config": _routes(cluster, options),
         "http_filters": [_router(options)],
-        # How long a stream, an upload or a kept-alive connection may be silent is the backend's decision.
-        "stream_idle_timeout": "0s",
+        # How long a stream, an upload or a kept-alive connection may be silent is the backend's decision,
+        # unless a label says it.
+        "stream_idle_timeout": options.idle_timeout,
         # The head of a request is Envoy's to keep until it is whole, so its time is bounded.
         "request_headers_timeout": REQUEST_HEADERS_TIMEOUT,
-        "common_http_protocol_options": {"idle_timeout": "0s"},
+        "common_http_protocol_options": {"idle_timeout": options.idle_timeout},
         "http_protocol_options": {
             "accept_http_10": True,  # else 426
             "default_host_for_http_10": "localhost",  # else an HTTP/1.0 request without Host gets 400
@@ -91,7 +116,9 @@ def _http_manager(stat_prefix: str, cluster: str, options: HttpOptions) -> Json:
     return manager
 
 
-def _routes(cluster: str) -> Json:
+def _routes(cluster: str, options: HttpOptions) -> Json:
+    # Counted from the end of the request to the end of the answer.
+    route = {"cluster": cluster, "timeout": options.request_timeout}
     return {
         # The cluster may come after the listener, or go before it: 503 meanwhile, never a refused listener.
         "validate_clusters": False,
@@ -101,7 +128,7 @@ def _routes(cluster: str) -> Json:
             {
                 "name": "all",
                 "domains": ["*"],
-                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}],
+                "routes": [{"match": {"prefix": "/"}, "route": route}],
             }
         ],
     }

@@ -8,7 +8,7 @@ container in upstreams.py), and its line in docs/how-it-works.md.
 from typing import NamedTuple
 
 from shim.core.envoy.access_log import OFF
-from shim.core.envoy.filters import NetworkFilter, http_filter, tcp_filter
+from shim.core.envoy.filters import Extras, NetworkFilter, http_filter, tcp_filter
 from shim.core.envoy.upstreams import HTTP_UPSTREAM, TCP_UPSTREAM, Upstream
 
 
@@ -82,6 +82,7 @@ class Serving(NamedTuple):
     ``problem`` says what was wrong with the labels, for `status` and the log; empty: nothing.
     ``keeps_client``: the container is to see the addresses of clients on the network.
     ``access_log``: one of ``access_log.WORDS``.
+    ``proxy_protocol``: the version in which it is told every client's address; 0: it is not told.
     ``chosen_by``: who chose the mode, one of the above.
     """
 
@@ -90,3 +91,10 @@ class Serving(NamedTuple):
     keeps_client: bool = False
     access_log: str = OFF
     chosen_by: str = BY_DEFAULT
+    proxy_protocol: int = 0
+    extras: Extras = Extras()
+
+    @property
+    def upstream(self) -> Upstream:
+        """What its cluster speaks to the container."""
+        return self.mode.upstream._replace(proxy_protocol=self.proxy_protocol)

@@ -1,7 +1,9 @@
 """The listener where statistics are scraped when Envoy's admin is a Unix socket: two pages, to be read.
 
-One is Envoy's, the other the registrar's.  Every local user can ask here, and to the registrar it is Envoy
-who asks, whom it attends to first: so its page is asked for on one connection, and not often.
+One is Envoy's, the other the registrar's.  Every local user can ask here, so neither page is made often.
+Envoy makes its own in the thread that takes in new listeners: asked for without end, it held up new ports for
+14 s.  To the registrar it is Envoy who asks, whom it attends to first: so its page is asked for on one
+connection.
 """
 
 from shim.core.endpoint import Endpoint
@@ -12,14 +14,20 @@ LISTENER = "envoy_docker_shim_scrape"
 PAGE = "/stats/prometheus"
 REGISTRAR_METRICS_CLUSTER = "envoy_docker_shim_registrar_metrics"
 REGISTRAR_PAGE = "/registrar/metrics"
-# Requests for the registrar's page, at once and then in each second; beyond that: 429.
+# Requests for each page, of all users together, at once and then in each second; beyond that: 429.
 BURST, PER_SECOND = 10, 2
+# Answers of Envoy's admin that clients are still reading, each up to a megabyte.  Beyond that: 503.
+AT_ONCE = 16
 
 
 def scrape_listener(address: Endpoint) -> Json:
     """A static listener that passes GET for each page on, and answers 404 to all else."""
     routes = [
-        {"match": _get(PAGE), "route": {"cluster": ADMIN_CLUSTER, "timeout": "30s"}},
+        {
+            "match": _get(PAGE),
+            "route": {"cluster": ADMIN_CLUSTER, "timeout": "30s"},
+            "typed_per_filter_config": {"limit": _limit(on=True)},
+        },
         {
             "match": _get(REGISTRAR_PAGE),
             "route": {
@@ -48,6 +56,12 @@ def scrape_listener(address: Endpoint) -> Json:
         "stat_prefix": LISTENER,
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
+
+
+def admin_limits() -> Json:
+    """The field that the admin's cluster has for this listener beside its address."""
+    limits = {"max_connections": AT_ONCE, "max_requests": AT_ONCE, "max_pending_requests": AT_ONCE}
+    return {"circuit_breakers": {"thresholds": [limits]}}
 
 
 def registrar_limits() -> Json:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from shim.core.binding import WILDCARDS, Backend, Binding, listener_ip, second_name
 from shim.core.discovery.versions import Resource
 from shim.core.envoy.access_log import OFF, AccessLog, logged, looks_for_tls
-from shim.core.envoy.filters import HttpOptions
+from shim.core.envoy.filters import Extras, HttpOptions
 from shim.core.envoy.listeners import listener, second_listener
-from shim.core.envoy.modes import MODES, Mode, Serving
+from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.tracing import service_for
 from shim.core.envoy.upstreams import Upstream, cluster
 from shim.core.service import Service
@@ -24,6 +24,8 @@ from shim.core.text import stat_name
 _HOLE = re.compile(rb"@@(\w+)@@")
 # Stand for ports until they are replaced by their holes: resources want a number there.
 _PORT, _PUBLISHED = 1_000_000_007, 1_000_000_009
+# So many templates are kept: labels can hold any number of timeouts.
+SHAPES = 500
 _SERVICE = Service(*(f"@@{field}@@" for field in Service._fields))
 _LOGGED = Service(*(f"@@logged_{field}@@" for field in Service._fields))
 
@@ -62,6 +64,7 @@ class Shape(NamedTuple):
     mode: Mode
     freebind: bool
     second: bool
+    extras: Extras
     service: Service  # a hole for each text, but for those that are empty: they are left out of traces
     log: AccessLog | None = None  # with such holes too
 
@@ -81,10 +84,7 @@ class Templates:
         self._options = options
         self._log_path = log_path
         self._listeners: dict[Shape, Template] = {}
-        self._clusters = {
-            mode.upstream: Template(cluster("@@cluster@@", "@@ip@@", _PORT, mode.upstream))
-            for mode in MODES.values()
-        }
+        self._clusters: dict[Upstream, Template] = {}
 
     def listener(
         self, binding: Binding, cluster: str, service: Service, serving: Serving, second_port: int = 0
@@ -97,10 +97,11 @@ class Templates:
             # A specific address may be assigned only after Envoy starts, or come and go.
             freebind=address.ip not in WILDCARDS and not second_port,
             second=bool(second_port),
+            extras=serving.extras,
             service=_holes(_SERVICE, shown),
             log=self._log_of(binding, service, serving),
         )
-        template = self._listeners.get(shape) or self._listeners.setdefault(shape, self._template(shape))
+        template = self._listeners.get(shape) or self._new_template(shape)
         name, ip = str(address), address.ip
         if second_port:
             name, ip = second_name(address), listener_ip(address)
@@ -123,15 +124,22 @@ class Templates:
         tls = serving.mode.passes_bytes and looks
         return AccessLog(self._log_path, _holes(_LOGGED, service), tls)
 
+    def _new_template(self, shape: Shape) -> Template:
+        if len(self._listeners) >= SHAPES:
+            self._listeners.clear()
+        return self._listeners.setdefault(shape, self._template(shape))
+
     def _template(self, shape: Shape) -> Template:
         # Statistics go by the cluster's name.
         place = ("@@listener@@", "@@ip@@", _PORT, "@@cluster@@", "@@cluster@@")
-        options, free = self._options._replace(log=shape.log), shape.freebind
+        options, free = shape.extras.applied_to(self._options)._replace(log=shape.log), shape.freebind
         made = listener(shape.mode, *place, shape.service, options, freebind=free, origin="@@origin@@")
         return Template(second_listener(made, _PUBLISHED) if shape.second else made)
 
     def cluster(self, name: str, backend: Backend, upstream: Upstream) -> Resource:
         """The cluster of one container port."""
+        if upstream not in self._clusters:
+            self._clusters[upstream] = Template(cluster("@@cluster@@", "@@ip@@", _PORT, upstream))
         return self._clusters[upstream].fill(cluster=name, ip=backend.ip, port=backend.port)
 
 

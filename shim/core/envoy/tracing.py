@@ -15,13 +15,22 @@ COLLECTOR_CLUSTER = "envoy_docker_shim_collector"
 
 SERVICE_NAME = "service.name"
 # An attribute of every span -> the field of Service that it holds.  The names are OpenTelemetry's (semantic
-# conventions: service, deployment, container), with Zipkin too.  One whose text is empty is left out.
+# conventions: service, deployment, container, aws; it has none for Swarm), with Zipkin too.  One whose text
+# is empty is left out.
 ATTRIBUTES = {
     SERVICE_NAME: "name",
     "deployment.environment.name": "environment",
     "container.name": "container",
     "container.image.name": "image",
+    "container.id": "container_id",
+    "service.instance.id": "container_id",
+    "service.version": "version",
+    "service.namespace": "namespace",
+    "docker.swarm.node.id": "swarm_node",
+    "docker.swarm.task.name": "swarm_task",
+    "aws.ecs.task.arn": "ecs_task",
 }
+HOST_NAME = "host.name"
 
 
 class Collector(NamedTuple):
@@ -31,6 +40,7 @@ class Collector(NamedTuple):
     endpoint: Endpoint
     path: str = "/api/v2/spans"  # Zipkin's
     sampling: float = 100.0  # percent, of the requests whose client has not decided
+    host_name: str = ""  # of this host, an attribute of every span
 
 
 def escape_format(text: str) -> str:
@@ -51,8 +61,9 @@ def service_for(service: Service, tracing: Collector | None) -> Service:
     )
 
 
-def _attributes(service: Service) -> dict[str, str]:
+def _attributes(service: Service, tracing: Collector) -> dict[str, str]:
     texts = {attribute: getattr(service, field) for attribute, field in ATTRIBUTES.items()}
+    texts[HOST_NAME] = tracing.host_name
     return {attribute: text for attribute, text in texts.items() if text}
 
 
@@ -80,7 +91,7 @@ def tracing_config(service: Service, tracing: Collector) -> Json:
 
 def _otlp(service: Service, tracing: Collector) -> Json:
     """Each listener is its own OpenTelemetry service; over gRPC, since all share one connection then."""
-    attributes = _attributes(service)
+    attributes = _attributes(service, tracing)
     attributes.pop(SERVICE_NAME, None)  # it has a field of its own
     config: Json = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
@@ -129,7 +140,7 @@ def _zipkin(service: Service, tracing: Collector) -> Json:
     }
     result = {
         "operation": f"%REQ(:METHOD)% {service.name}",
-        "custom_tags": [{"tag": tag, "value": value} for tag, value in _attributes(service).items()],
+        "custom_tags": [{"tag": tag, "value": value} for tag, value in _attributes(service, tracing).items()],
         "provider": {"name": "envoy.tracers.zipkin", "typed_config": config},
     }
     if tracing.sampling < 100:

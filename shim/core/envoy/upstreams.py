@@ -42,6 +42,7 @@ class Upstream(NamedTuple):
         str, ...
     ]  # Envoy's circuit breakers for it: hard limits on what a docker-proxy never limits
     protocol_options: Callable[[], Json] | None  # its ``typed_extension_protocol_options``, where it has any
+    proxy_protocol: int = 0  # the version of the header with which each connection begins; 0: none
 
 
 HTTP_UPSTREAM = Upstream(("max_connections", "max_pending_requests", "max_requests"), http_options)
@@ -63,7 +64,26 @@ def cluster(name: str, backend_ip: str, backend_port: int, upstream: Upstream) -
     }
     if upstream.protocol_options is not None:
         resource["typed_extension_protocol_options"] = upstream.protocol_options()
+    if upstream.proxy_protocol:
+        resource["transport_socket"] = _with_proxy_header(upstream.proxy_protocol)
     return resource
+
+
+def _with_proxy_header(version: int) -> Json:
+    """Each connection begins with the client's address and the published one, as haproxy's PROXY protocol has
+    them.  In http mode each client connection then has connections of its own to the container."""
+    sockets = EXTENSIONS + "transport_sockets."
+    return {
+        "name": "envoy.transport_sockets.upstream_proxy_protocol",
+        "typed_config": {
+            "@type": sockets + "proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+            "config": {"version": f"V{version}"},
+            "transport_socket": {
+                "name": "envoy.transport_sockets.raw_buffer",
+                "typed_config": {"@type": sockets + "raw_buffer.v3.RawBuffer"},
+            },
+        },
+    }
 
 
 def cluster_load_assignment(name: str, ip: str, port: int) -> Json:

@@ -39,7 +39,7 @@ class ClusterClaims:
     def claim(self, lease: Lease) -> str:
         """The cluster for this lease's backend, made if there is none.  The lease's labels are known."""
         assert lease.service is not None and lease.serving is not None
-        backend, upstream = wanted = lease.binding.backend, lease.serving.mode.upstream
+        backend, upstream = wanted = lease.binding.backend, lease.serving.upstream
         for name in cluster_names(lease.service, lease.binding):
             others = [user for user in self._users.get(name, ()) if user != lease.id]
             if not others or self._upstreams[name] == wanted:

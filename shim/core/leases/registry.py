@@ -31,7 +31,6 @@ ENVOY_TIMEOUT = 1.0
 # not told to stop within this time (seconds) is served again.
 SIBLING_GRACE = 5.0
 
-
 _ON_THE_WAY = (Stage.STAGED, Stage.LISTED)
 
 
@@ -100,6 +99,11 @@ class Registry:
     def of_container(self, ip: str) -> list[Lease]:
         """The leases whose container has this address, oldest first."""
         return [self._leases[i] for i in self._by_container.get(ip, ())]
+
+    def at(self, address: Address) -> Lease | None:
+        """The newest lease of a published address."""
+        rivals = self._by_address.get(address)
+        return rivals[-1] if rivals else None
 
     def backend_of(self, cluster: str) -> Backend | None:
         """What a cluster stands for."""

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from shim.core.setup.egress import Network
+
 
 class FileState(NamedTuple):
     """A file's content, permission bits, and owner."""
@@ -49,6 +51,8 @@ class DockerFacts:
     live_restore: bool = False
     swarm: bool = False
     containers: tuple[Container, ...] = ()
+    networks: tuple[Network, ...] = ()
+    user_rules: tuple[str, ...] = ()  # in the chain DOCKER-USER
     settings_path: str = "/etc/docker/daemon.json"
     settings: FileState | None = None
     kept: bytes | None = None  # the copy of the settings that an earlier installation has made

@@ -8,12 +8,22 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shim.core.setup import places
+from shim.core.setup import egress, places
 from shim.core.setup.daemon_json import PROXY, PROXY_PATH
 from shim.core.setup.facts import Facts
 from shim.core.setup.record import Record, Settings
 from shim.core.setup.settings import Refused, digest, merged, switched
-from shim.core.setup.steps import AwaitEnvoy, AwaitPorts, Copy, MakeUser, StartUnits, Step, Write
+from shim.core.setup.steps import (
+    AwaitEnvoy,
+    AwaitPorts,
+    ClearDockerRules,
+    Copy,
+    MakeUser,
+    StartUnits,
+    Step,
+    SwitchDocker,
+    Write,
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +50,17 @@ def install(facts: Facts, wish: Wish, shipped: Mapping[str, bytes], record: Reco
     envoy = _checked(facts)
     made = copy.deepcopy(record) or Record(facts.version)
     made.version, made.strict = facts.version, wish.strict
+    if wish.strict:
+        shipped = {**shipped, places.RULES: egress.rules(facts.docker.networks).encode()}
     made.envoy, made.envoy_given = envoy, wish.envoy_given or (record is not None and record.envoy_given)
     plan = Plan(made)
     _put_files(facts, plan, shipped)
     _start(facts, plan)
     _switch(facts, wish, plan, record)
+    if wish.strict:
+        _own_rules(facts, wish, plan)
+    elif facts.docker.user_rules:
+        plan.notes.append("rules in DOCKER-USER do not see served ports any more: move them to INPUT")
     if plan.steps and facts.docker.process and not plan.left and facts.docker.ports:
         plan.steps.append(AwaitPorts(tuple(facts.docker.ports)))
     if facts.docker.edited and not facts.docker.validates and wish.restart_docker:
@@ -99,6 +115,9 @@ def _put_files(facts: Facts, plan: Plan, shipped: Mapping[str, bytes]) -> None:
             if path not in present:
                 plan.steps.append(Write(path, content, "the configuration, every key as a comment"))
             continue
+        if path == places.RULES and path in present and path not in record.files:
+            plan.notes.append(f"{path} is there already, and stays as it is")
+            continue
         content = _unit(path, content, facts.envoy.path)
         if present.get(path) != digest(content):
             plan.steps.append(Write(path, content, "anew" if path in present else "a unit"))
@@ -133,6 +152,22 @@ def _start(facts: Facts, plan: Plan) -> None:
         why = "connections through Envoy end, and new ones go Docker's own way until it is back"
     if anew or paths or not (facts.active.issuperset(units) and facts.enabled.issuperset(units)):
         plan.steps += [StartUnits(units, tuple(anew), why), AwaitEnvoy()]
+
+
+def _own_rules(facts: Facts, wish: Wish, plan: Plan) -> None:
+    """Ours in the place of Docker's, when Docker makes none any more: before, they would shut every port."""
+    switches = [step for step in plan.steps if isinstance(step, SwitchDocker)]
+    if facts.docker.process and (plan.left or (switches and not wish.restart_docker)):
+        raise Refused("--strict needs --restart-docker: the rules must not come before Docker's restart")
+    if any(step.restart for step in switches):
+        plan.steps.append(ClearDockerRules(facts.docker.networks))
+    paths = {places.RULES, f"{places.UNITS}/{places.EGRESS}"}
+    changed = any(isinstance(step, Write) and step.path in paths for step in plan.steps)
+    if changed or places.EGRESS not in facts.active & facts.enabled:
+        anew = (places.EGRESS,) if places.EGRESS in facts.active else ()
+        plan.steps.append(StartUnits((places.EGRESS,), anew))
+    if facts.docker.user_rules:
+        plan.notes.append(f"rules in DOCKER-USER go: {'; '.join(facts.docker.user_rules)}")
 
 
 def _switch(facts: Facts, wish: Wish, plan: Plan, old: Record | None) -> None:

@@ -42,6 +42,7 @@ class Record:
     envoy: str = ""  # where the unit finds it
     envoy_given: bool = False  # by --envoy
     strict: bool = False
+    forward: dict[str, str] = field(default_factory=dict)  # FORWARD's policies before, by family
     settings: Settings | None = None
 
     def as_json(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from shim.core.setup.egress import Network
 from shim.core.setup.facts import Container, Port
 
 
@@ -138,6 +139,28 @@ class ClearTable:
 
 
 @dataclass(frozen=True)
+class ClearDockerRules:
+    """What a Docker without firewall rules leaves of them in the kernel goes."""
+
+    networks: tuple[Network, ...]
+
+    def __str__(self) -> str:
+        return "take Docker's own firewall rules out of the kernel, IPv4 and IPv6"
+
+
+@dataclass(frozen=True)
+class CompleteDockerRules:
+    """What Docker does not make anew where containers live through its start; policies by "4" or "6"."""
+
+    policies: dict[str, str]
+    networks: tuple[Network, ...]
+
+    def __str__(self) -> str:
+        policies = ", ".join(f"IPv{family} {policy}" for family, policy in self.policies.items())
+        return f"put back masquerading, and the policy of FORWARD: {policies}"
+
+
+@dataclass(frozen=True)
 class Remove:
     """Files that are there no more; directories only where they are empty, but trees as they are."""
 
@@ -161,5 +184,5 @@ class RemoveUser:
 
 Step = (
     Write | Copy | MakeUser | StartUnits | AwaitEnvoy | SwitchDocker | AwaitPorts
-    | AwaitDocker | StopUnits | ClearTable | Remove | RemoveUser
+    | AwaitDocker | ClearDockerRules | CompleteDockerRules | StopUnits | ClearTable | Remove | RemoveUser
 )  # fmt: skip

@@ -5,7 +5,7 @@ from shim.core.setup.facts import Facts
 from shim.core.setup.plan import Plan
 from shim.core.setup.record import Record
 from shim.core.setup.settings import Refused, as_left, restored, switched
-from shim.core.setup.steps import AwaitDocker, ClearTable, Remove, RemoveUser, StopUnits
+from shim.core.setup.steps import AwaitDocker, ClearTable, CompleteDockerRules, Remove, RemoveUser, StopUnits
 
 
 def uninstall(facts: Facts, record: Record | None, *, restart_docker: bool, purge: bool) -> Plan:
@@ -24,19 +24,22 @@ def uninstall(facts: Facts, record: Record | None, *, restart_docker: bool, purg
         plan.steps.append(RemoveUser(places.USER))
     kept = record.settings.path + places.KEPT if record.settings else ""
     files = [*record.files, *([kept] if kept in facts.present else [])]
-    trees = [places.RUN]
+    trees = [places.RUN, places.STATE]
     if purge:
         files.append(places.CONFIG)
         trees.append(places.CACHE)
     else:
         plan.notes.append(f"{places.CONFIG} and {places.CACHE} stay: --purge takes them too")
-    # The record goes last: what fails before it can be done again.
-    plan.steps.append(Remove((*files, places.RECORD), tuple(reversed(record.directories)), tuple(trees)))
+    directories = [folder for folder in reversed(record.directories) if folder not in trees]
+    plan.steps.append(Remove((*files,), tuple(directories), tuple(trees)))
     return plan
 
 
 def _docker(facts: Facts, record: Record, plan: Plan, restart_docker: bool) -> None:
     docker, known = facts.docker, record.settings
+    if f"{places.UNITS}/{places.EGRESS}" in record.files:
+        # Docker's own rules come with its restart, and these would shut its ports.
+        plan.steps.append(StopUnits((places.EGRESS,)))
     if known is None or not docker.installed:
         return
     after, others = restored(docker, known)
@@ -53,5 +56,7 @@ def _docker(facts: Facts, record: Record, plan: Plan, restart_docker: bool) -> N
         if after is None:
             what = "removed, as there was none"
         plan.steps.append(switched(docker, after, what, known, restart=bool(switched_once)))
+        if record.forward and switched_once:
+            plan.steps.append(CompleteDockerRules(record.forward, docker.networks))
         if switched_once and docker.ports:
             plan.steps.append(AwaitDocker(tuple(docker.ports)))

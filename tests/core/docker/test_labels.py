@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shim.core.docker.containers import addresses_of, published_by
-from shim.core.docker.labels import COMPOSE_PROJECT, COMPOSE_SERVICE, LABELS, Label, service_of, serving_of
+from shim.core.docker.labels import LABELS, Label, service_of, serving_of
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.service import Service, unnamed_service
 from shim.core.text import NAME_LIMIT, printable, stat_name
@@ -17,7 +17,7 @@ from tests.builders import make_backend
 from tests.harness.fake_dockerd import make_container
 
 DEFAULT = Serving(MODES["http"])
-COMPOSE = {COMPOSE_SERVICE: "api", COMPOSE_PROJECT: "shop"}
+COMPOSE = {"com.docker.compose.service": "api", "com.docker.compose.project": "shop"}
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -154,7 +154,7 @@ def test_where_docker_says_too_little_there_is_a_name_all_the_same(
 
 def test_a_service_keeps_dockers_own_names_beside_its_own() -> None:
     service = service_of(make_container("shop-web-1", id="ab" * 32, labels={"ServiceName": "web"}))
-    assert service == Service("web", "", "shop-web-1", "shop/web:1", "abababababab")
+    assert service == Service("web", "", "shop-web-1", "shop/web:1", "abababababab", "1")
 
 
 @pytest.mark.parametrize("label", LABELS, ids=lambda label: label.name)
@@ -162,9 +162,9 @@ def test_each_label_sets_its_own_text_and_nothing_else(label: Label) -> None:
     bare, named = make_container(), make_container(labels={label.name: "x y"})
     (found, serving), before = (service_of(named), serving_of(named, DEFAULT)), service_of(bare)
     assert found == (before._replace(**{label.field: "x y"}) if label.field else before)
-    assert label.applied(found, serving) == (
-        "x y" if label.field else ("auto" if label.name == "ProxyMode" else "off")
-    )
+    unset = {"ProxyMode": "auto", "Tracing": "on", "Sampling": ""}
+    assert label.applied(found, serving) == ("x y" if label.field else unset.get(label.name, "off"))
+    assert bool(serving.problem) is not bool(label.field)
 
 
 def test_no_other_label_leaves_the_machine() -> None:
@@ -190,7 +190,10 @@ def test_any_json_gives_a_service_that_can_be_used_as_it_is(container: dict[str,
 
 @given(
     st.dictionaries(
-        st.sampled_from([*(label.name for label in LABELS), COMPOSE_SERVICE, COMPOSE_PROJECT]), TEXTS
+        st.sampled_from(
+            [*(label.name for label in LABELS), "com.docker.compose.project", "com.docker.compose.service"]
+        ),
+        TEXTS,
     )
 )
 def test_any_labels_give_short_printable_names(labels: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """A host with Docker and two published containers, as facts, and what is shipped to it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +36,11 @@ def host(**changes: Any) -> Facts:
     return replace(facts, **changes)
 
 
-def planned(facts: Facts, record: Record | None = None, **wish: Any) -> Plan:
+def planned(
+    facts: Facts, record: Record | None = None, *, shipped: Mapping[str, bytes] = SHIPPED, **wish: Any
+) -> Plan:
     """What `install` would do."""
-    return install(facts, Wish(**{"restart_docker": True, **wish}), SHIPPED, record)
+    return install(facts, Wish(**{"restart_docker": True, **wish}), shipped, record)
 
 
 def after(facts: Facts, plan: Plan) -> tuple[Facts, Record]:
@@ -54,7 +57,7 @@ def after(facts: Facts, plan: Plan) -> tuple[Facts, Record]:
             case MakeUser():
                 facts = replace(facts, user=True, group=True)
             case StartUnits(units):
-                facts = replace(facts, active=frozenset(units), enabled=frozenset(units))
+                facts = replace(facts, active=facts.active | {*units}, enabled=facts.enabled | {*units})
             case SwitchDocker() if step.after is None:
                 found = replace(found, settings=None)
             case SwitchDocker():

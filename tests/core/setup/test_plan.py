@@ -18,8 +18,8 @@ from tests.core.setup.hosts import SETTINGS, WEB, after, docker, host, planned
 UNIT = f"{places.UNITS}/{places.ENVOY}"
 
 
-def switch(facts: Facts, known: Record | None = None, **wish: bool) -> SwitchDocker:
-    (found,) = [step for step in planned(facts, known, **wish).steps if isinstance(step, SwitchDocker)]
+def switch(facts: Facts, known: Record | None = None) -> SwitchDocker:
+    (found,) = [step for step in planned(facts, known).steps if isinstance(step, SwitchDocker)]
     return found
 
 

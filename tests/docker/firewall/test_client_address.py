@@ -22,6 +22,8 @@ from tests.docker.firewall.rig import (
     run_who,
     status,
 )
+from tests.harness.debian import environment, unpacked
+from tests.harness.docker import python_container_args
 from tests.harness.engines import Engine
 from tests.harness.host import Host
 from tests.harness.netns import CommandError, Namespace
@@ -214,3 +216,41 @@ def test_numbers_in_use_are_left_to_their_owner(stack: Stack) -> None:
     finally:
         stack.host.run("ip", "rule", "del", "fwmark", "0x7776", "lookup", "99")
         remove_all(stack.dockerd)
+
+
+# Says whom the header named: client and port, whom the client asked, and the header's version.
+HAPROXY = """
+defaults
+  mode http
+  timeout client 10s
+  timeout server 10s
+  timeout connect 10s
+frontend all
+  bind :80 accept-proxy
+  bind :81 accept-proxy
+  http-request return status 200 content-type text/plain lf-string "%[src] %[dst] %[dst_port]"
+"""
+
+
+def test_a_container_that_speaks_the_proxy_protocol_is_told_every_client(stack: Stack) -> None:
+    """One on a network without IPv6, too."""
+    tree = unpacked("nginx", "haproxy")
+    path = f"LD_LIBRARY_PATH={environment(tree)['LD_LIBRARY_PATH']}"
+    labels = {
+        "ClientAddress": "proxy-protocol",
+        "ClientAddress.81": "proxy-protocol-v2",
+        "ProxyMode.81": "tcp",
+    }
+    start = f'echo "$0" >/tmp/cfg && exec {tree}/usr/sbin/haproxy -db -f /tmp/cfg'
+    options = [*python_container_args(), f"--env={path}", "-p", f"{HTTP}:80", "-p", f"{TCP}:81"]
+    stack.dockerd.run(*options, cmd=["sh", "-c", start, HAPROXY], name="told", labels=labels)
+    led_to_envoy(stack, HTTP, TCP)
+    assert {b["labels"]["ClientAddress"] for b in stack.registrar.bindings() if b["port"] == TCP} == {
+        "proxy-protocol-v2"
+    }
+    for port in (HTTP, TCP):
+        assert stack.get(port).text.split() == ["127.0.0.1", "127.0.0.1", str(port)]
+        for ip, client in CLIENTS:
+            assert stack.get(port, ip, source=stack.host.neighbour).text.split() == [client, ip, str(port)]
+    assert status(stack)[2]["problems"] == []
+    remove_all(stack.dockerd)
