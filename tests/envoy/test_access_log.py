@@ -73,6 +73,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             "none": ("http", "gone", log),
             "tcp": ("tcp", "tcp", log),
             "tls": ("tcp", "tcp", log._replace(tls=True)),
+            "auto": ("auto", "tcp", log._replace(tls=True)),
+            "mixed": ("auto", "web", log._replace(tls=True)),
             "refused": ("tcp", "refused", log),
         }
         listeners = [
@@ -169,23 +171,36 @@ def test_what_labels_say_is_never_taken_for_envoys_format(served: Served) -> Non
     assert "deployment.environment.name" not in line
 
 
+@pytest.mark.parametrize("name", ["tls", "auto"])
 @pytest.mark.parametrize(
     ("offers", "told"),
     [(["h2", "http/1.1"], "h2"), (["http/1.1"], "http/1.1"), (["acme-tls/1"], None), ([], None)],
 )
 def test_a_tls_connection_is_told_with_the_name_and_protocol_that_the_client_asked_for(
-    served: Served, offers: list[str], told: str | None
+    served: Served, offers: list[str], told: str | None, name: str
 ) -> None:
     context = ssl.create_default_context()
     if offers:
         context.set_alpn_protocols(offers)
-    with connect(served.at["tls"]) as peer:
+    with connect(served.at[name]) as peer:
         port = peer.getsockname()[1]
         # Nothing is terminated: what comes is the backend's greeting, which is no handshake.
         with pytest.raises(ssl.SSLError):
             context.wrap_socket(peer, server_hostname="shop.example")
         line = served.line(lambda line: line["client.port"] == port)
     assert (line["tls.client.server_name"], line.get("tls.next_protocol")) == ("shop.example", told)
+
+
+def test_mode_auto_logs_requests_and_connections_of_one_port_each_in_its_way(served: Served) -> None:
+    get(served.at["mixed"], "/among-bytes")
+    line = served.line(lambda line: line.get("url.path") == "/among-bytes")
+    assert (line["http.response.status_code"], line["server.port"]) == (200, served.at["mixed"][1])
+    with connect(served.at["auto"]) as peer:
+        peer.sendall(b"no HTTP, no TLS\r\n")
+        assert peer.recv(len(GREETING), socket.MSG_WAITALL) == GREETING
+        peer.close()
+        line = served.line(lambda line: line.get("bytes.received") == 17)
+    assert "http.response.status_code" not in line and "tls.client.server_name" not in line
 
 
 def greeted_after(address: Address) -> float:
