@@ -13,7 +13,7 @@ from bench.wrk import HIGH, LOW, Sample, Way, figures, wrk
 from tests.harness.wait import eventually
 
 ORIGIN_PORT, IPERF_PORT = 80, 5201
-HTTP, TCP, BULK = 8080, 8081, 8082  # published; the last two in tcp mode where there are modes
+HTTP, TCP, BULK, AUTO = 8080, 8081, 8082, 8083  # published; TCP and BULK in tcp mode where there are modes
 DIRECT = "direct"
 
 
@@ -31,16 +31,18 @@ def _publish(machine: Machine, where: Cores) -> None:
     origin = f"--volume={compiled('origin')}:/origin:ro"
     libraries = [f"--volume={tree}:{tree}:ro" for tree in ("/usr", "/lib", "/lib64")]
     dockerd = machine.dockerd
-    dockerd.run(f"-p{HTTP}:80", origin, cmd=["/origin", str(ORIGIN_PORT)], name="http")
+    serve = ["/origin", str(ORIGIN_PORT)]
+    dockerd.run(f"-p{HTTP}:80", origin, cmd=serve, name="http", labels={"ProxyMode": "http"})
+    dockerd.run(f"-p{AUTO}:80", origin, cmd=serve, name="auto", labels={"ProxyMode": "auto"})
     mode = {"ProxyMode": "tcp"}
-    dockerd.run(f"-p{TCP}:80", origin, cmd=["/origin", str(ORIGIN_PORT)], name="tcp", labels=mode)
+    dockerd.run(f"-p{TCP}:80", origin, cmd=serve, name="tcp", labels=mode)
     iperf3 = ["/usr/bin/iperf3", "-s", "-p", str(IPERF_PORT)]
     dockerd.run(f"-p{BULK}:{IPERF_PORT}", *libraries, cmd=iperf3, name="bulk", labels=mode)
-    for port in (HTTP, TCP):
+    for port in (HTTP, TCP, AUTO):
         url = f"http://127.0.0.1:{port}/"
         eventually(lambda url=url: machine.host.http_get(url).status == 200, 20, url)  # type: ignore[misc]
-    machine.served(3)
-    pin(where.load, *(_inside(machine, name) for name in ("http", "tcp", "bulk")))
+    machine.served(4)
+    pin(where.load, *(_inside(machine, name) for name in ("http", "auto", "tcp", "bulk")))
     pin(where.proxy, *_carriers(machine))
 
 
@@ -65,6 +67,7 @@ def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
     ways = {
         PEER: _way(both[PEER], "tcp", TCP),
         "http": _way(both[OURS], "http", HTTP),
+        "auto": _way(both[OURS], "auto", AUTO),
         "tcp": _way(both[OURS], "tcp", TCP),
         DIRECT: _direct(both[OURS], "http", ORIGIN_PORT),
     }
@@ -75,7 +78,7 @@ def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
                 if name != DIRECT or turn < 5:
                     seen[name].append(wrk(way, connections, where))
         note = f"wrk, {connections} connection{'s' * (connections > 1)}; docker-proxy knows no modes"
-        for mode in ("http", "tcp"):
+        for mode in ("http", "auto", "tcp"):
             for what, unit in figures(connections):
                 yield _row(
                     f"{mode} mode, {connections} conn.: {what}", unit, what, seen[mode], seen[PEER], note
