@@ -140,13 +140,22 @@ def egress(facts: Facts) -> Iterator[Finding]:
                     f"chain {at.chain} of table {at.table} drops what containers on {network.name} send out",
                     f"accept there what comes in by {network.bridge}, and its answers",
                 )
-            elif network.masqueraded and MASQUERADE not in possible(tables, "postrouting", packet):
+            elif _to_be_masqueraded(facts, network) and MASQUERADE not in possible(
+                tables, "postrouting", packet
+            ):
                 yield Finding(
                     f"containers on {network.name} ({network.subnets[0]}) cannot reach the outside world, nor"
                     " DNS there: no rule masquerades them",
                     "with iptables: false, load the rules of docs/networking.md with this subnet in them;"
                     " else restart Docker",
                 )
+
+
+def _to_be_masqueraded(facts: Facts, network: Network) -> bool:
+    """Whether it is wanted.  Without iptables, Docker calls its default network one that is not."""
+    if network.bridge != "docker0" or facts.dockerd.setting("iptables", True) is not False:
+        return network.masqueraded
+    return facts.dockerd.setting("ip-masq", True) is not False
 
 
 def internal(facts: Facts) -> Iterator[Finding]:

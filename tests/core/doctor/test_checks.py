@@ -251,6 +251,15 @@ CASES: list[tuple[str, Change, str]] = [
     ("egress", of("rules", tables=()), "containers on bridge (172.17.0.0/16)"),
     ("egress", of("docker", networks=(NETWORK._replace(subnets=("10.9.0.0/16",)),)), "10.9.0.0/16"),
     (
+        "egress",
+        both(
+            of("rules", tables=()),
+            of("docker", networks=(NETWORK._replace(masqueraded=False),)),
+            with_(dockerd=STRICT),
+        ),
+        "no rule masquerades them",
+    ),
+    (
         "internal",
         both(
             of("docker", version=(20, 10), networks=(NETWORK._replace(internal=True),)),

@@ -30,7 +30,14 @@ def found(stack: Stack) -> dict[str, dict[str, str]]:
 
 
 def test_egress_and_internal_networks(stack: Stack) -> None:
-    eventually(lambda: found(stack).keys() == {"egress"}, 20, "no way out, and else nothing", interval=0.3)
+    seen: list[dict[str, dict[str, str]]] = [{}]
+
+    def look() -> bool:
+        seen[0] = found(stack)
+        assert seen[0].keys() == {"egress"}, seen
+        return True
+
+    eventually(look, 20, "no way out, and else nothing", interval=0.3)
     assert "load the rules of docs/networking.md" in found(stack)["egress"]["cure"]
     (text,) = re.findall(r"```nft\n(.*?)```", (ROOT / "docs/networking.md").read_text(), re.DOTALL)
     stack.host.run("nft", "-f", "-", stdin=text.encode())
