@@ -199,7 +199,7 @@ def bootstrap_newer_than_envoy(rig: Rig) -> Iterator[None]:
         yield
 
 
-@fault("collector", "nothing listens on the collector's address 127.0.0.1:4317", "start it")
+@fault("collectors", "nothing listens on 127.0.0.1:4317, where tracing leads", "start it")
 def collector_that_is_not_there(rig: Rig) -> Iterator[None]:
     registrar = rig.stack.registrar
     before = registrar.config.read_text()
