@@ -22,7 +22,7 @@ def machine(artifact: Path) -> Iterator[Machine]:
     """One engine does for all: none of it is the engine's doing."""
     with booted(find_engine("28")) as running:
         running.run_http("hello", "--name=c1", "--publish=8080:80", "--restart=always")
-        install(running, artifact)
+        install_by_hand(running, artifact)
         yield running
 
 

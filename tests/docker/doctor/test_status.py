@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.docker.doctor.faults import FAULTS, container
+from tests.docker.doctor.faults import FAULTS
+from tests.docker.doctor.making import container
 from tests.docker.doctor.rig import Rig
 from tests.harness.wait import eventually
 
