@@ -43,7 +43,7 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
     programs = Programs()
 
     async def ask_registrar() -> None:
-        status = await asked(lambda: _status(config), BOUND + TRIES * PAUSE)
+        status = await _status(config)
         listener = await looked(lambda: processes.listener(config.api_address))
         found["registrar"] = Registrar(status, None if isinstance(listener, Unknown) else listener)
         found["envoy"] = await envoy.look(config, _admin_told(status), bool(error))
@@ -76,13 +76,17 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
     return Facts(settings=_settings(config, error, config_file), **found)
 
 
-async def _status(config: Config) -> Mapping[str, Any]:
-    """The registrar's /status, once nothing is about to change, or the last one.  Raises as ``page`` does."""
+async def _status(config: Config) -> Mapping[str, Any] | Unknown:
+    """The registrar's /status, once nothing is about to change, or the last one."""
+    status: Mapping[str, Any] | Unknown = await asked(lambda: page(config.api_address, "/status"))
     for _ in range(TRIES):
-        status: Mapping[str, Any] = await page(config.api_address, "/status")
-        if _settled(status):
+        if isinstance(status, Unknown) or _settled(status):
             break
         await trio.sleep(PAUSE)
+        again: Mapping[str, Any] | Unknown = await asked(lambda: page(config.api_address, "/status"))
+        if isinstance(again, Unknown):
+            break
+        status = again
     return status
 
 
