@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shim.core.binding import Address, Backend, Binding
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.access_log import OFF, PROTOCOLS, WORDS, AccessLog, looks_for_tls
-from shim.core.envoy.filters import HttpOptions
+from shim.core.envoy.filters import Extras, HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Template, Templates
 from shim.core.envoy.tracing import Collector
@@ -25,7 +25,10 @@ OPTIONS = [
 IDS = ["none", "hops", "otlp", "zipkin"]
 TEXTS = st.text(st.characters())
 SERVICES = st.builds(Service, **dict.fromkeys(Service._fields, TEXTS))
-SERVINGS = st.builds(Serving, st.sampled_from(list(MODES.values())), access_log=st.sampled_from(WORDS))
+EXTRAS = st.sampled_from([Extras(), Extras(False, 1.0, "1s", "2s"), Extras(sampling=1.0)])
+SERVINGS = st.builds(
+    Serving, st.sampled_from(list(MODES.values())), access_log=st.sampled_from(WORDS), extras=EXTRAS
+)
 HTTP = Serving(MODES["http"])
 BINDINGS = st.builds(
     Binding,
@@ -64,7 +67,8 @@ def test_a_listener_is_the_dict_that_it_stands_for(
     if serving.access_log != OFF:
         tls = serving.mode.name != "http" and looks_for_tls(serving.access_log, binding.backend.port)
         options = options._replace(log=AccessLog("/var/log/envoy/a.log", doubled(service), tls))
-    wanted = make_listener(serving.mode.name, *place, shown, options, freebind=free)
+    asked = serving.extras.applied_to(options)
+    wanted = make_listener(serving.mode.name, *place, shown, asked, freebind=free)
     templates = Templates(options._replace(log=None), "/var/log/envoy/a.log")
     made = b"".join(templates.listener(binding, name, service, serving))
     assert made == dumped(wanted)
