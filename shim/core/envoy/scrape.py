@@ -1,7 +1,7 @@
 """The listener where statistics are scraped when Envoy's admin is a Unix socket: two pages, to be read.
 
 One is Envoy's, the other the registrar's.  Every local user can ask here, so neither is made often.  Envoy
-makes its page in the thread that takes in new listeners: asked for without end, it held up new ports for 14 s.
+makes its page in the thread that takes in new listeners: asked for without end, it held up new ports 14 s.
 To the registrar it is Envoy who asks, whom it attends to first: so its page is asked for on one connection.
 """
 
