@@ -10,7 +10,7 @@ from tests.harness.engines import find_engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
 from tests.machine.conftest import booted
-from tests.machine.installing import install
+from tests.machine.installing import install_by_hand
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
 
@@ -35,7 +35,7 @@ def logged(machine: Machine, unit: str, text: str) -> float:
 
 def test_a_boot_of_fifty_containers_waits_for_nobody(artifact: Path) -> None:
     with booted(find_engine("28")) as machine:
-        install(machine, artifact)
+        install_by_hand(machine, artifact)
         # Containers as light as there are: what they do is not what is asked about.
         run = f"docker run -d --stop-signal=KILL --restart=always --name=c%1 -p 81%1:80 {IMAGE} sleep 1000000"
         numbers = "\\n".join(f"{number:02}" for number in range(CONTAINERS))
@@ -73,7 +73,7 @@ def test_a_boot_of_fifty_containers_waits_for_nobody(artifact: Path) -> None:
 
 
 def test_docker_comes_up_beside_a_registrar_that_cannot_start(machine: Machine, artifact: Path) -> None:
-    install(machine, artifact)
+    install_by_hand(machine, artifact)
     machine.run_http("hello", "--name=web", "--publish=8080:80", "--restart=always")
     machine.put("/etc/envoy-docker-shim.yaml", "no_such_key: 1\n")
     machine.reboot()
