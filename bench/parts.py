@@ -28,7 +28,7 @@ PARTS = {
         Part("tcp-start", "bench.tcp", "start", "TCP shims: spawn to ready"),
         Part("udp-rest", "bench.udp", "rest", "UDP shims without traffic"),
         Part("udp-relay", "bench.udp", "relay", "UDP relay"),
-        Part("ports-1", "bench.ports", "single", "1 published TCP port"),
+        Part("one-port", "bench.ports", "single", "1 published TCP port"),
         Part("ports-100", "bench.ports", "hundred", "100 published TCP ports"),
         Part("udp-500", "bench.ports", "udp500", "500 published UDP ports"),
         Part("growth", "bench.ports", "growth", "1 to 1,000 published TCP ports"),

@@ -54,7 +54,7 @@ def single(plan: Plan) -> Iterator[Row]:
                     seen[kind]["rm"].append(machine.remove())
         for what, command in (("run", "docker run"), ("rm", "docker rm -f")):
             note = "IPv4 and IPv6; by turns, so that other load on the machine is on both"
-            yield _row("ports-1", f"engine {engine}: {command}, 1 TCP port", what, seen, None, note)
+            yield _row("one-port", f"engine {engine}: {command}, 1 TCP port", what, seen, None, note)
 
 
 def udp500(plan: Plan) -> Iterator[Row]:

@@ -5,6 +5,7 @@ EDS_REQUIRE_REAL set in the environment they fail there instead.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -64,6 +65,19 @@ def artifact() -> Path:
     if not os.access(path, os.X_OK):
         pytest.fail(f"no built file at {path}", pytrace=False)
     return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def with_envoy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file with an Envoy in it, built now in a copy of the tree."""
+    directory = tmp_path_factory.mktemp("with-envoy") / "tree"
+    leave = shutil.ignore_patterns(".git", ".build", "dist", "__pycache__", ".*_cache", ".hypothesis")
+    shutil.copytree(ROOT, directory, ignore=leave, symlinks=True)
+    (directory / ".build").mkdir()
+    (directory / ".build" / "venv").symlink_to(ROOT / ".build" / "venv")
+    env = {**os.environ, "SHIV_ROOT": str(directory / ".build" / "unpacked")}
+    subprocess.run(["./build.sh", "--with-envoy"], check=True, cwd=directory, env=env, timeout=500)
+    return directory / "dist" / "envoy-docker-shim-with-envoy"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

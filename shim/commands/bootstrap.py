@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from shim.commands.common import complain, configuration, parser
+from shim.config.envoy_file import envoy_file
 from shim.config.keys import Config
-from shim.core.envoy.bootstrap import DRAIN_TIME, bootstrap
+from shim.core.envoy.bootstrap import DRAIN_TIME
 
 HEADER = f"""\
 # Envoy's configuration for envoy-docker-shim, as `envoy-docker-shim bootstrap` prints it.
@@ -20,17 +21,7 @@ HEADER = f"""\
 
 def text(config: Config, node_id: str, node_cluster: str) -> str:
     """The bootstrap for this configuration, as YAML with a comment in front."""
-    document = bootstrap(
-        node_id,
-        node_cluster,
-        config.api_address,
-        config.envoy_admin,
-        config.tracing,
-        scrape=config.scrape_address,
-        max_header_kb=config.max_header_kb,
-        heap_mb=config.envoy_heap_mb,
-        sinks=config.metrics,
-    )
+    document = envoy_file(config, node_id, node_cluster)
     return HEADER + yaml.safe_dump(document, sort_keys=False, width=110)
 
 

@@ -156,21 +156,26 @@ async def _supervise(command: list[str]) -> None:
     pause = RESTART_FIRST
     while True:
         started = trio.current_time()
-        process = await trio.lowlevel.open_process(command, stdin=subprocess.DEVNULL, cwd="/")
+        # Not trio's own way, which starts processes from a thread: Envoy has the kernel end it with the
+        # thread that started it, and trio's end after 10 idle seconds.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd="/")
         log.info("Envoy started (process %d)", process.pid)
-        try:
-            code = await process.wait()
-        finally:
-            if process.returncode is None:
-                await _stop(process)
+        with open(os.pidfd_open(process.pid), "rb") as ended:
+            try:
+                await trio.lowlevel.wait_readable(ended)
+            finally:
+                await _stop(process, ended.fileno())
         pause = RESTART_FIRST if trio.current_time() - started > GOOD_RUN else min(pause * 2, RESTART_LAST)
-        log.error("Envoy ended with %s; started again in %.1f s", code, pause)
+        log.error("Envoy ended with %s; started again in %.1f s", process.returncode, pause)
         await trio.sleep(pause)
 
 
-async def _stop(process: trio.Process) -> None:
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
+async def _stop(process: "subprocess.Popen[bytes]", ended: int) -> None:
+    """Returns once it is gone, whether or not it has ended by itself."""
+    if process.poll() is None:
         process.terminate()
-        await process.wait()
-    if process.returncode is None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
+            await trio.lowlevel.wait_readable(ended)
+    if process.poll() is None:
         process.kill()
+        process.wait()

@@ -1,5 +1,6 @@
 """Envoy as a process: its configuration file, and what its admin says."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -7,12 +8,14 @@ from urllib.parse import quote
 import trio
 import yaml
 
+from shim.config.envoy_file import envoy_file
 from shim.config.keys import Config
 from shim.config.values import socket_or_address
 from shim.core.doctor.facts import Bootstrap, Envoy, Process, Unknown
-from shim.core.doctor.of_services import COLLECTOR_ACTIVE, COLLECTOR_FAILS
+from shim.core.doctor.of_services import ACTIVE, FAILS
 from shim.core.endpoint import Endpoint
-from shim.core.envoy.bootstrap import METADATA_KEY, bootstrap
+from shim.core.envoy.bootstrap import METADATA_KEY
+from shim.core.envoy.sinks import METRICS_CLUSTER
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER
 from shim.doctor import processes
 from shim.doctor.asking import asked, looked, page
@@ -21,7 +24,7 @@ from shim.doctor.asking import asked, looked, page
 WANTED = (
     r"^http\.[^.]+\.downstream_(cx_protocol_error|cx_total|rq_total|rq_[123]xx)$"
     r"|^cluster\.[^.]+\.upstream_cx_protocol_error$"
-    rf"|^cluster\.{COLLECTOR_CLUSTER}\.({COLLECTOR_FAILS}|{COLLECTOR_ACTIVE})$"
+    rf"|^cluster\.({COLLECTOR_CLUSTER}|{METRICS_CLUSTER})\.({FAILS}|{ACTIVE})$"
 )
 STATS = "/stats?format=json&filter=" + quote(WANTED)
 FLAGS = ("-c", "--config-path")
@@ -64,9 +67,7 @@ def _admin(text: str) -> Endpoint | None:
 
 async def _stats(admin: Endpoint) -> dict[str, int]:
     answer = await page(admin, STATS)
-    found = {str(s["name"]): int(s["value"]) for s in answer["stats"] if isinstance(s.get("value"), int)}
-    prefix = f"cluster.{COLLECTOR_CLUSTER}."
-    return {name.removeprefix(prefix): value for name, value in found.items()}
+    return {str(s["name"]): int(s["value"]) for s in answer["stats"] if isinstance(s.get("value"), int)}
 
 
 def _workers(process: Process) -> int:
@@ -87,21 +88,11 @@ def _bootstrap(process: Process, config: Config, broken: bool) -> Bootstrap:
     at = Path(f"/proc/{process.pid}/root{path}")
     document = yaml.safe_load(at.read_text())
     node = document["node"]
-    admin = config.envoy_admin
     mine = Path(path).parent
-    own = str(node.get("metadata", {}).get(METADATA_KEY, {}).get("admin", ""))
-    if own == f"unix:{mine}/admin.sock":
-        admin = Endpoint(path=f"{mine}/admin.sock")  # as `up` runs it
-    wanted = bootstrap(
-        str(node["id"]),
-        str(node["cluster"]),
-        config.api_address,
-        admin,
-        config.tracing,
-        scrape=config.scrape_address,
-        max_header_kb=config.max_header_kb,
-        heap_mb=config.envoy_heap_mb,
-    )
+    if str(node.get("metadata", {}).get(METADATA_KEY, {}).get("admin", "")) == f"unix:{mine}/admin.sock":
+        # As `up` runs it.
+        config = dataclasses.replace(config, envoy_admin=Endpoint(path=f"{mine}/admin.sock"))
+    wanted = envoy_file(config, str(node["id"]), str(node["cluster"]))
     return Bootstrap(path, broken or document == wanted, at.stat().st_mtime)
 
 

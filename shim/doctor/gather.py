@@ -1,7 +1,7 @@
 """Everything that the checks look at, asked at the same time."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,20 @@ import trio
 
 from shim.config.keys import Config
 from shim.config.load import DEFAULT_FILE
-from shim.core.doctor.facts import Docker, Dockerd, Facts, Process, Registrar, Settings, Shim, Unknown
+from shim.core.doctor.facts import (
+    Collector,
+    Docker,
+    Dockerd,
+    Facts,
+    Process,
+    Registrar,
+    Settings,
+    Shim,
+    Unknown,
+)
 from shim.core.doctor.of_docker import without_shim
+from shim.core.envoy.sinks import METRICS_CLUSTER
+from shim.core.envoy.tracing import COLLECTOR_CLUSTER
 from shim.doctor import docker, dockerd, envoy, kernel, processes, units
 from shim.doctor.asking import BOUND, asked, looked, page
 from shim.host.procfs import PROC, find_shims
@@ -31,7 +43,7 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
     programs = Programs()
 
     async def ask_registrar() -> None:
-        status = await asked(lambda: _status(config), BOUND + TRIES * PAUSE)
+        status = await _status(config)
         listener = await looked(lambda: processes.listener(config.api_address))
         found["registrar"] = Registrar(status, None if isinstance(listener, Unknown) else listener)
         found["envoy"] = await envoy.look(config, _admin_told(status), bool(error))
@@ -64,13 +76,17 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
     return Facts(settings=_settings(config, error, config_file), **found)
 
 
-async def _status(config: Config) -> Mapping[str, Any]:
-    """The registrar's /status, once nothing is about to change, or the last one.  Raises as ``page`` does."""
+async def _status(config: Config) -> Mapping[str, Any] | Unknown:
+    """The registrar's /status, once nothing is about to change, or the last one."""
+    status: Mapping[str, Any] | Unknown = await asked(lambda: page(config.api_address, "/status"))
     for _ in range(TRIES):
-        status: Mapping[str, Any] = await page(config.api_address, "/status")
-        if _settled(status):
+        if isinstance(status, Unknown) or _settled(status):
             break
         await trio.sleep(PAUSE)
+        again: Mapping[str, Any] | Unknown = await asked(lambda: page(config.api_address, "/status"))
+        if isinstance(again, Unknown):
+            break
+        status = again
     return status
 
 
@@ -120,6 +136,13 @@ def _without_places(script: str) -> str:
     return "\n".join([lines[0], *lines[2:]])
 
 
+def _collectors(config: Config) -> Iterator[Collector]:
+    if config.tracing is not None:
+        yield Collector("tracing", config.tracing.endpoint, COLLECTOR_CLUSTER)
+    if config.metrics.otlp is not None:
+        yield Collector("metrics", config.metrics.otlp, METRICS_CLUSTER)
+
+
 def _settings(config: Config, error: str, config_file: str | None) -> Settings:
     file = config_file or str(DEFAULT_FILE)
     try:
@@ -133,7 +156,7 @@ def _settings(config: Config, error: str, config_file: str | None) -> Settings:
         config.api_address,
         config.envoy_admin,
         config.scrape_address,
-        config.tracing.endpoint if config.tracing else None,
+        tuple(_collectors(config)),
         config.docker_host,
         config.firewall,
     )

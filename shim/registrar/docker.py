@@ -12,7 +12,7 @@ import httpx
 import trio
 
 from shim.core.docker.containers import Container, Port, addresses_of, publications, published_by
-from shim.core.docker.labels import service_of, serving_of
+from shim.core.docker.labels import said_of, service_of
 from shim.core.envoy.modes import Serving
 from shim.core.leases.lease import Lease, Unlabelled
 from shim.core.service import Service
@@ -216,13 +216,9 @@ class Docker:
             if not published <= known:
                 leases += self._on_a_hidden_network(container)
                 known |= {(lease.binding.address.proto, lease.binding.address.port) for lease in leases}
-            said: dict[Port, tuple[Service, Serving]] = {}
-            for lease in leases:
-                port = Port(lease.binding.backend.port, lease.binding.address.proto)
-                if port not in said:
-                    serving = serving_of(container, state.labelling.default, port)
-                    said[port] = service_of(container, port), serving
-                labelled.append((lease, *said[port]))
+            ports = [Port(lease.binding.backend.port, lease.binding.address.proto) for lease in leases]
+            said = said_of(container, state.labelling.default, ports)
+            labelled += [(lease, *said[port]) for lease, port in zip(leases, ports, strict=True)]
             missing = missing or not published <= known
         # Oldest first, whatever Docker's order: of several leases that could have a name the first gets it,
         # and after a restart it must be the same one.

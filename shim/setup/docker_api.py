@@ -66,5 +66,7 @@ def _network(row: dict[str, Any]) -> Network:
         options.get(f"{option}.name") or f"br-{row['Id'][:12]}",
         tuple(filter(None, subnets)),
         internal=bool(row["Internal"]),
-        masquerades=options.get(f"{option}.enable_ip_masquerade") != "false",
+        # The first network's own option is off for as long as dockerd makes no rules (Engine 28).
+        masquerades=options.get(f"{option}.default_bridge") == "true"
+        or options.get(f"{option}.enable_ip_masquerade") != "false",
     )

@@ -2,8 +2,6 @@
 
 import configparser
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,18 +13,6 @@ from tests.harness.wait import eventually
 
 pytestmark = pytest.mark.envoy
 VERSION = "1.40.0"
-
-
-@pytest.fixture(scope="module")
-def with_envoy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("built") / "tree"
-    leave = shutil.ignore_patterns(".git", ".build", "dist", "__pycache__", ".*_cache", ".hypothesis")
-    shutil.copytree(ROOT, directory, ignore=leave, symlinks=True)
-    (directory / ".build").mkdir()
-    (directory / ".build" / "venv").symlink_to(ROOT / ".build" / "venv")
-    env = {**os.environ, "SHIV_ROOT": str(directory / ".build" / "unpacked")}
-    subprocess.run(["./build.sh", "--with-envoy"], check=True, cwd=directory, env=env, timeout=500)
-    return directory / "dist" / "envoy-docker-shim-with-envoy"
 
 
 def test_its_envoy_is_the_one_of_the_tests() -> None:

@@ -30,6 +30,8 @@ def test_an_envoy_that_dies_is_started_again_and_both_end_together(artifact: Pat
         registrar.wait_until_healthy()
         eventually(lambda: connected(registrar), 20, "Envoy polls")
         (first,) = envoys_of(pair.pid)
+        # Envoy ends with the thread that has started it: only the first lives as long as the process.
+        assert str(first) in Path(f"/proc/{pair.pid}/task/{pair.pid}/children").read_text().split()
         os.kill(first, signal.SIGKILL)
         eventually(lambda: [first] != envoys_of(pair.pid) != [], 10, "another Envoy runs")
         eventually(lambda: connected(registrar), 20, "and polls")

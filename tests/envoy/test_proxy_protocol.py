@@ -15,6 +15,7 @@ from shim.core.envoy.filters import HttpOptions
 from tests.builders import make_cluster, make_listener
 from tests.conftest import cannot
 from tests.envoy.serving import LOOPBACK, static_bootstrap
+from tests.harness.backends import ThreadedServer
 from tests.harness.clients import Address, head, read_answer
 from tests.harness.debian import environment, unpacked
 from tests.harness.engines import Missing
@@ -186,3 +187,26 @@ def test_envoy_is_well_and_keeps_no_connection_of_a_client_that_has_gone(served:
 
 def open_connections(envoy: Envoy) -> int:
     return sum(envoy.stats(r"^cluster\.(nginx|haproxy).*\.upstream_cx_active$").values())
+
+
+class Greeter(ThreadedServer):
+    """Speaks first, and says what it was told: the header's line."""
+
+    def serve(self, peer: socket.socket) -> None:
+        with peer.makefile("rb") as stream:
+            peer.sendall(b"220 " + stream.readline())
+            peer.recv(1)
+
+
+def test_a_server_that_speaks_first_is_told_before_the_client_says_anything(tmp_path: Path) -> None:
+    with Greeter(LOOPBACK) as greeter:
+        cluster = make_cluster("tcp", "greeter", *greeter.address, 1)
+        boot = static_bootstrap([make_listener("tcp", "greeter", LOOPBACK, 0, "g", "greeter")], [cluster])
+        with Envoy(tmp_path, boot) as envoy:
+            address = envoy.listeners()["greeter"]
+            with socket.create_connection(address, 10) as peer, peer.makefile("rb") as stream:
+                port = peer.getsockname()[1]
+                assert (
+                    stream.readline().decode()
+                    == f"220 PROXY TCP4 127.0.0.1 127.0.0.1 {port} {address[1]}\r\n"
+                )

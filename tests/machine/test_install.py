@@ -97,7 +97,7 @@ def started(machine: Machine) -> list[str]:
 def refused(machine: Machine, command: str) -> str:
     """What a command says that does not end with 0."""
     with pytest.raises(CommandError) as caught:
-        machine.shell(f"{command} 2>&1", timeout=120)
+        machine.shell(f"{command} 2>&1", timeout=180)
     print(caught.value)
     return str(caught.value)
 
@@ -107,7 +107,7 @@ def test_from_stock_to_served_and_back_to_the_byte(stock: Machine, artifact: Pat
     web, db = asking(stock)
     with web, db:
         began = time.monotonic()
-        print(stock.shell(INSTALL))
+        print(stock.shell(INSTALL, timeout=180))
         took = time.monotonic() - began
     print(f"installed in {took:.1f} s")
     # With a processor to itself; who shares the machine with others has its share.
@@ -130,7 +130,7 @@ def test_from_stock_to_served_and_back_to_the_byte(stock: Machine, artifact: Pat
     web, db = asking(stock)
     open_before = stock.client.connect(stock.ip, 5432)
     with web, db, open_before:
-        said = stock.shell(f"{FILE} install --yes")
+        said = stock.shell(f"{FILE} install --yes", timeout=180)
         open_before.sendall(b"still open\n")
         assert open_before.recv(100) == b"still open\n"
     print(said)
@@ -143,7 +143,7 @@ def test_from_stock_to_served_and_back_to_the_byte(stock: Machine, artifact: Pat
     containers = started(stock)
     web, db = asking(stock)
     with web, db:
-        print(stock.shell(UNINSTALL))
+        print(stock.shell(UNINSTALL, timeout=180))
     for client in (web, db):
         client.report("uninstall")
         assert client.outage() < 2
@@ -208,7 +208,7 @@ def test_the_strict_way_and_back(stock: Machine) -> None:
     before, containers, rules = files(stock), started(stock), docker_rules(stock)
     web, db = asking(stock)
     with web, db:
-        print(stock.shell(f"{INSTALL} --strict"))
+        print(stock.shell(f"{INSTALL} --strict", timeout=180))
     for client in (web, db):
         client.report("install --strict")
         assert client.outage() < 3
@@ -227,7 +227,7 @@ def test_the_strict_way_and_back(stock: Machine) -> None:
     assert world(stock, "web") == "world"
     served(stock)
 
-    print(stock.shell(UNINSTALL))
+    print(stock.shell(UNINSTALL, timeout=180))
     answered(stock)
     assert world(stock, "web") == "world"
     assert changes(before, files(stock)) == []

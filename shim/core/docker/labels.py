@@ -6,7 +6,7 @@ Whatever the labels hold, the result can be used as it is: nothing here raises.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from shim.core.docker import words
@@ -106,6 +106,19 @@ _BY_NAME = {label.name: label for label in LABELS}
 _PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp))?")
 
 
+def said_of(
+    container: Container, default: Serving, ports: Iterable[Port]
+) -> dict[Port, tuple[Service, Serving]]:
+    """What a container's labels say of each of these ports; ``default``: where they do not say it."""
+    labels = labels_of(container)
+    if not any(_is_for_a_port(name) for name in labels):
+        return dict.fromkeys(ports, (service_of(container), serving_of(container, default)))
+    misplaced = list(_misplaced(labels, container))
+    return {
+        port: (service_of(container, port), _serving(labels, default, port, misplaced)) for port in set(ports)
+    }
+
+
 def service_of(container: Container, port: Port | None = None) -> Service:
     """Who a container is: what its labels say, and what Docker calls it where they do not name it.
 
@@ -135,6 +148,12 @@ def version_of(image: str) -> str:
 def serving_of(container: Container, default: Serving, port: Port | None = None) -> Serving:
     """How a container's TCP ports are served, or one of them; ``default``: where its labels do not say it."""
     labels = labels_of(container)
+    return _serving(labels, default, port, _misplaced(labels, container))
+
+
+def _serving(
+    labels: Mapping[str, str], default: Serving, port: Port | None, misplaced: Iterable[str]
+) -> Serving:
     serving, problems = default, []
     for label in LABELS:
         if label.serve is None:
@@ -144,7 +163,7 @@ def serving_of(container: Container, default: Serving, port: Port | None = None)
             serving, wrong = label.serve(serving, word)
             if wrong:
                 problems.append(f"{_shown(name, text)} {wrong}")
-    problems += _misplaced(labels, container)
+    problems += misplaced
     more = f"; and {len(problems) - PROBLEMS} more" if len(problems) > PROBLEMS else ""
     return serving._replace(problem="; ".join(problems[:PROBLEMS]) + more)
 
@@ -158,20 +177,26 @@ def _own(labels: Mapping[str, str], label: Label, port: Port | None) -> tuple[st
     return label.name, labels.get(label.name, "")
 
 
+def _is_for_a_port(name: str) -> bool:
+    label, dot, _ = name.partition(".")
+    return bool(dot) and label in _BY_NAME
+
+
 def _misplaced(labels: Mapping[str, str], container: Container) -> Iterator[str]:
     """What is wrong with labels that are for a port."""
-    ports = ports_of(container)
-    for name, text in sorted(labels.items()):
-        label = _BY_NAME.get(name.partition(".")[0])
-        if label is None or name == label.name or not text.strip():
+    every = ports_of(container)
+    tcp = {port for port in every if port.proto == "tcp"}
+    for name in sorted(filter(_is_for_a_port, labels)):
+        label, text = _BY_NAME[name.partition(".")[0]], labels[name]
+        if not text.strip():
             continue
         port = _PORT.fullmatch(name.partition(".")[2])
         if port is None:
             yield f"{_shown(name, text)} names no port: write {label.name}.80 or {label.name}.80/tcp"
             continue
-        published = {found for found in ports if not label.serve or found.proto == "tcp"}
+        published = tcp if label.serve else every
         wanted = {Port(int(port[1]), proto) for proto in ([port[2]] if port[2] else ("tcp", "udp"))}
-        if not wanted & published:
+        if published.isdisjoint(wanted):
             kind = "TCP port" if label.serve else "port"
             there = ", ".join(map(str, sorted(published)[:4])) or "none"
             more = ", ..." if len(published) > 4 else ""

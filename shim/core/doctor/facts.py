@@ -44,6 +44,14 @@ class Process(NamedTuple):
     capabilities: int | None = None  # the effective ones, a bit each
 
 
+class Collector(NamedTuple):
+    """Where Envoy sends traces or metrics: the key that names it, and its cluster in Envoy."""
+
+    key: str
+    address: Endpoint
+    cluster: str
+
+
 class Settings(NamedTuple):
     """What the configuration says; the defaults where it cannot be used, and then ``error`` says why."""
 
@@ -53,7 +61,7 @@ class Settings(NamedTuple):
     api_address: Endpoint
     envoy_admin: Endpoint
     scrape_address: Endpoint | None
-    collector: Endpoint | None
+    collectors: tuple["Collector", ...]
     docker_host: str
     firewall: bool
 

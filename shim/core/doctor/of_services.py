@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 
+from shim.core.binding import WILDCARDS
 from shim.core.doctor.facts import CannotTell, Facts, Process, Unit, Unknown, known
 from shim.core.doctor.finding import Finding, listed
+from shim.core.envoy_versions import OLDEST, is_too_old
 
 REGISTRAR, ENVOY = "envoy-docker-shim.service", "envoy.service"
 # A process that started this long (seconds) before a file was written has read the one before it.
 SAME_TIME = 2.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 AT_BOOT = ("enabled", "enabled-runtime", "linked", "static", "alias", "generated", "indirect")
-# Of the statistics asked for: how often the collector could not be reached, and whether it is.
-COLLECTOR_FAILS, COLLECTOR_ACTIVE = "upstream_cx_connect_fail", "upstream_cx_active"
+# Of a cluster's statistics: how often it could not be reached, and whether it is.
+FAILS, ACTIVE = "upstream_cx_connect_fail", "upstream_cx_active"
 
 
 def configuration(facts: Facts) -> Iterator[Finding]:
@@ -77,8 +80,12 @@ def envoy(facts: Facts) -> Iterator[Finding]:
 
 
 def acknowledged(facts: Facts) -> Iterator[Finding]:
-    """Each Envoy has the registrar's configuration, and takes it."""
+    """Each Envoy has the registrar's configuration, takes it, and is new enough for it."""
     for envoy in facts.envoys:
+        if is_too_old(envoy.get("version", "")):
+            yield Finding(
+                f"Envoy {envoy['node']} is version {envoy['version']}", f"install Envoy {OLDEST} or newer"
+            )
         behind = [kind for kind in ("listeners", "clusters") if not envoy[kind]["current"]]
         if envoy["refuses"] and not envoy["rejected"]:
             yield Finding(f"Envoy {envoy['node']} refuses its configuration", "look at its log")
@@ -100,7 +107,8 @@ def bootstrap(facts: Facts) -> Iterator[Finding]:
     if not file.current:
         yield Finding(
             f"{file.path} is not what this version's bootstrap prints for the configuration",
-            f"envoy-docker-shim bootstrap >{file.path}, then restart Envoy",
+            "restart Envoy, whose unit writes the file; without the unit, first"
+            f" envoy-docker-shim bootstrap --output {file.path}",
         )
     elif file.changed > process.started + SAME_TIME:
         yield Finding(
@@ -135,27 +143,24 @@ def _unit(unit: Unit, served: bool) -> Iterator[Finding]:
         )
 
 
-def collector(facts: Facts) -> Iterator[Finding]:
-    """The collector of traces is there: by Envoy's word, and on this host by the kernel's."""
-    where = facts.settings.collector
-    if where is None:
-        return
-    if where.host in ("127.0.0.1", "::1", "localhost"):
-        there = any(
-            port == where.port and ip in ("0.0.0.0", "::", "127.0.0.1", "::1")
-            for ip, port in known(facts.host.listening)
-        )
-        if not there:
-            yield Finding(
-                f"nothing listens on the collector's address {where}", "start it, or correct tracing"
+def collectors(facts: Facts) -> Iterator[Finding]:
+    """Where traces and metrics go is there: by Envoy's word, and on this host by the kernel's."""
+    for key, where, cluster in facts.settings.collectors:
+        if where.host in LOOPBACK:
+            there = any(
+                port == where.port and ip in (*LOOPBACK, *WILDCARDS)
+                for ip, port in known(facts.host.listening)
             )
-        return
-    stats = known(facts.envoy.stats)
-    if stats.get(COLLECTOR_FAILS, 0) and not stats.get(COLLECTOR_ACTIVE, 0):
-        yield Finding(
-            f"Envoy cannot connect to the collector {where}: {stats[COLLECTOR_FAILS]} attempts failed",
-            "start it, or correct tracing, run bootstrap again and restart Envoy",
-        )
+            if not there:
+                yield Finding(f"nothing listens on {where}, where {key} leads", f"start it, or correct {key}")
+            continue
+        stats = known(facts.envoy.stats)
+        fails = stats.get(f"cluster.{cluster}.{FAILS}", 0)
+        if fails and not stats.get(f"cluster.{cluster}.{ACTIVE}", 0):
+            yield Finding(
+                f"Envoy cannot connect to {where}, where {key} leads: {fails} attempts failed",
+                f"start it, or correct {key} and restart Envoy",
+            )
 
 
 def _is_ours(process: Process) -> bool:

@@ -1,9 +1,8 @@
 """The listener where statistics are scraped when Envoy's admin is a Unix socket: two pages, to be read.
 
-One is Envoy's, the other the registrar's.  Every local user can ask here, so neither page is made often.
-Envoy makes its own in the thread that takes in new listeners: asked for without end, it held up new ports for
-14 s.  To the registrar it is Envoy who asks, whom it attends to first: so its page is asked for on one
-connection.
+One is Envoy's, the other the registrar's.  Every local user can ask here, so neither is made often.  Envoy
+makes its page in the thread that takes in new listeners: asked for without end, it held up new ports 14 s.
+To the registrar it is Envoy who asks, whom it attends to first: so its page is asked for on one connection.
 """
 
 from shim.core.endpoint import Endpoint
@@ -16,7 +15,7 @@ REGISTRAR_METRICS_CLUSTER = "envoy_docker_shim_registrar_metrics"
 REGISTRAR_PAGE = "/registrar/metrics"
 # Requests for each page, of all users together, at once and then in each second; beyond that: 429.
 BURST, PER_SECOND = 10, 2
-# Answers of Envoy's admin that clients are still reading, each up to a megabyte.  Beyond that: 503.
+# Answers of Envoy's admin that clients are still reading, a megabyte in memory each; beyond that: 503.
 AT_ONCE = 16
 
 

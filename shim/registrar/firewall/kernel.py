@@ -82,11 +82,11 @@ class Kernel:
         return Table(found.served, found.keep)
 
     def _change_to(self, table: Table | None) -> str | None:
-        if not self.known or self._older:
+        if not self.known:
             return None
         if table is None or self.table is None:
             return "" if table is self.table else None
-        return script.delta(self.table, table)
+        return None if self._older else script.delta(self.table, table)
 
     async def _replace(self, table: Table | None) -> None:
         self.known = self._older = False

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shim.core.docker.containers import Port, ports_of
-from shim.core.docker.labels import LABELS, service_of, serving_of
+from shim.core.docker.labels import LABELS, said_of, service_of, serving_of
 from shim.core.envoy.modes import MODES, Serving
 from tests.harness.fake_dockerd import make_container
 
@@ -131,6 +131,19 @@ def test_any_labels_for_ports_give_short_lines_and_something_to_serve_by(labels:
         assert serving.mode in MODES.values()
         assert len(serving.problem) < 1000 and serving.problem.isprintable()
         assert all(text.isprintable() for text in service_of(found, port))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["ServiceName", "ServiceName.80", "ProxyMode.5432/tcp", "ProxyMode.81", "ProxyMode"]),
+        st.sampled_from(["tcp", "odd", ""]),
+    )
+)
+def test_what_is_said_of_all_ports_at_once_is_what_is_said_of_each(labels: dict[str, str]) -> None:
+    found = container(labels)
+    assert said_of(found, DEFAULT, [WEB, DATABASE, DNS, WEB]) == {
+        port: (service_of(found, port), serving_of(found, DEFAULT, port)) for port in (WEB, DATABASE, DNS)
+    }
 
 
 def test_only_published_ports_count_by_the_containers_own_number() -> None:

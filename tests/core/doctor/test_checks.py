@@ -10,6 +10,7 @@ from shim.core.binding import Address
 from shim.core.doctor.checks import CHECKS
 from shim.core.doctor.facts import (
     Bootstrap,
+    Collector,
     Container,
     DaemonFile,
     Docker,
@@ -101,7 +102,7 @@ NETWORK = Network("bridge", "docker0", ("172.17.0.0/16",), False, True, True)
 HEALTHY = Facts(
     Settings(
         *("", "/etc/envoy-docker-shim.yaml", 500.0, Endpoint(path="/run/api.sock")),
-        *(Endpoint(path="/run/envoy/admin.sock"), Endpoint("127.0.0.1", 9901), None),
+        *(Endpoint(path="/run/envoy/admin.sock"), Endpoint("127.0.0.1", 9901), ()),
         *("unix:///var/run/docker.sock", True),
     ),
     Host(
@@ -222,6 +223,7 @@ CASES: list[tuple[str, Change, str]] = [
     ("ports", told(binding(state="published")), "tcp/0.0.0.0:8080 (web) is published"),
     ("acknowledged", told(envoys=[envoy_of(refuses=True)]), "refuses its configuration"),
     ("acknowledged", told(envoys=[envoy_of(clusters={"current": False})]), "the current clusters"),
+    ("acknowledged", told(envoys=[envoy_of(version="1.35.2")]), "install Envoy 1.37 or newer"),
     ("listening", of("host", listening=frozenset()), "although Envoy has acknowledged it"),
     ("envoy", told(envoys=[]), "no Envoy is connected"),
     ("envoy", told(envoys=[envoy_of(trusted=False)]), "set envoy_user: 990"),
@@ -236,7 +238,7 @@ CASES: list[tuple[str, Change, str]] = [
         of("registrar", status=Unknown("x"), listener=Process(5, "node")),
         "taken by process 5 (node)",
     ),
-    ("bootstrap", of("envoy", bootstrap=Bootstrap("/etc/e.yaml", False, 0.0)), "bootstrap >/etc/e.yaml"),
+    ("bootstrap", of("envoy", bootstrap=Bootstrap("/etc/e.yaml", False, 0.0)), "--output /etc/e.yaml"),
     ("units", with_(units=units(sub="auto-restart", active="activating")), "does not stay up"),
     ("units", with_(units=units(enabled="disabled")), "after the next boot"),
     ("units", both(with_(units=units(active="inactive")), told(envoys=[])), "enable --now envoy.service"),
@@ -266,6 +268,14 @@ CASES: list[tuple[str, Change, str]] = [
             with_(dockerd=STRICT),
         ),
         "is internal, and reaches the outside world",
+    ),
+    (
+        "collectors",
+        both(
+            of("settings", collectors=(Collector("metrics", Endpoint("192.0.2.9", 4317), "sink"),)),
+            of("envoy", stats={"cluster.sink.upstream_cx_connect_fail": 3}),
+        ),
+        "Envoy cannot connect to 192.0.2.9:4317, where metrics leads: 3 attempts failed",
     ),
     ("http", counted(downstream_cx_protocol_error=3, downstream_cx_total=3), "got a 400"),
     (
@@ -366,5 +376,5 @@ def test_every_check_has_a_name_of_its_own_and_a_case() -> None:
     assert len(set(names)) == len(names)
     # The rest is seen to work on a real host only: tests/docker/doctor.
     assert set(names) - {check for check, _, _ in CASES} == {
-        *("configuration", "input", "egress-table", "collector"),
+        *("configuration", "input", "egress-table"),
     }

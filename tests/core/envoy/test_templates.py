@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shim.core.binding import Address, Backend, Binding
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.access_log import OFF, PROTOCOLS, WORDS, AccessLog, looks_for_tls
-from shim.core.envoy.filters import HttpOptions
+from shim.core.envoy.filters import Extras, HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Template, Templates, origin_of
 from shim.core.envoy.tracing import Collector
@@ -25,7 +25,10 @@ OPTIONS = [
 IDS = ["none", "hops", "otlp", "zipkin"]
 TEXTS = st.text(st.characters())
 SERVICES = st.builds(Service, **dict.fromkeys(Service._fields, TEXTS))
-SERVINGS = st.builds(Serving, st.sampled_from(list(MODES.values())), access_log=st.sampled_from(WORDS))
+EXTRAS = st.sampled_from([Extras(), Extras(False, 1.0, "1s", "2s"), Extras(sampling=1.0)])
+SERVINGS = st.builds(
+    Serving, st.sampled_from(list(MODES.values())), access_log=st.sampled_from(WORDS), extras=EXTRAS
+)
 HTTP = Serving(MODES["http"])
 BINDINGS = st.builds(
     Binding,
@@ -65,8 +68,9 @@ def test_a_listener_is_the_dict_that_it_stands_for(
         looks = serving.mode.name == "auto" or looks_for_tls(serving.access_log, binding.backend.port)
         tls = serving.mode.name != "http" and looks
         options = options._replace(log=AccessLog("/var/log/envoy/a.log", doubled(service), tls))
+    asked = serving.extras.applied_to(options)
     origin = origin_of(service, binding.backend)
-    wanted = make_listener(serving.mode.name, *place, shown, options, freebind=free, origin=origin)
+    wanted = make_listener(serving.mode.name, *place, shown, asked, freebind=free, origin=origin)
     templates = Templates(options._replace(log=None), "/var/log/envoy/a.log")
     made = b"".join(templates.listener(binding, name, service, serving))
     assert made == dumped(wanted)

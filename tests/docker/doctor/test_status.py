@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.docker.doctor.faults import FAULTS, container
+from tests.docker.doctor.faults import FAULTS
+from tests.docker.doctor.making import container
 from tests.docker.doctor.rig import Rig
 from tests.harness.wait import eventually
 
@@ -72,7 +73,7 @@ def test_without_docker_it_says_what_it_does_not_know_and_goes_on(rig: Rig) -> N
 def test_a_docker_that_hangs_does_not_hold_it_up(rig: Rig) -> None:
     os.kill(rig.dockerd.pid, signal.SIGSTOP)
     try:
-        assert "Docker: no answer within 2 s" in run(rig)[1]
+        assert "Docker: no answer within 3 s" in run(rig)[1]
     finally:
         os.kill(rig.dockerd.pid, signal.SIGCONT)
     is_healthy(rig)

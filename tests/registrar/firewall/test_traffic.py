@@ -243,6 +243,8 @@ def test_what_others_map_is_as_before_beside_it_and_afterwards(lab: Lab, firewal
           }
         }
     """)
+    # Its first look at the kernel adds and deletes the table, uncommitted: a listing just then shows it.
+    eventually(lambda: firewall.status.active, 10, "it has looked")
     before = lab.ruleset()
     assert firewall.apply(Table(BOTH, local=True))
     with envoy(lab), Answering(lab.host, "redirected", "0.0.0.0", 9100):
