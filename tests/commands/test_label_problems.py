@@ -9,8 +9,12 @@ def binding(
     port: int, service: str = "web", container: str = "web-1", problem: str = "odd"
 ) -> dict[str, Any]:
     return {
-        **{"protocol": "tcp", "address": "0.0.0.0", "port": port},
-        **{"service": service, "container": container, "problem": problem},
+        "protocol": "tcp",
+        "address": "0.0.0.0",
+        "port": port,
+        "service": service,
+        "container": container,
+        "problem": problem,
     }
 
 
