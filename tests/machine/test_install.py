@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from tests.harness.docker import IMAGE
-from tests.harness.engines import Engine
+from tests.harness.engines import Engine, find_engine
 from tests.harness.machine import Machine
 from tests.harness.netns import CommandError
 from tests.harness.rootfs import VOLATILE, changes
 from tests.harness.wait import eventually
+from tests.machine.conftest import booted
 from tests.machine.installing import install_command
 from tests.machine.outage import Asking, echo, http
 from tests.machine.versions import as_version
@@ -35,6 +36,10 @@ LABELS = ("--label=ProxyMode=tcp",)
 
 @pytest.fixture
 def stock(machine: Machine, artifact: Path) -> Machine:
+    return as_stock(machine, artifact)
+
+
+def as_stock(machine: Machine, artifact: Path) -> Machine:
     """A host with two published containers, and the bare file: no Envoy in $PATH."""
     machine.shell(f"mv /usr/local/bin/envoy {ENVOY}")
     machine.put(FILE, artifact, mode=0o755)
@@ -156,6 +161,27 @@ def test_from_stock_to_served_and_back_to_the_byte(stock: Machine, artifact: Pat
     stock.reboot()
     answered(stock)
     assert "docker-proxy" in stock.run("ps", "-e")
+
+
+def test_docker_is_restarted_for_who_says_so_only(artifact: Path) -> None:
+    with booted(find_engine("28")) as machine:
+        stock = as_stock(machine, artifact)
+        before, pid = files(stock, UNPACKED), stock.unit("docker.service", "MainPID")
+        quiet = INSTALL.replace(" --restart-docker", "")
+        # Nobody is there to be asked; somebody is, and says no.
+        said = refused(stock, quiet.replace(" --yes", ""))
+        assert "(status 2)" in said and "only after --yes" in said
+        asked = f"script --quiet --return --command '{quiet.replace(' --yes', '')}' /dev/null"
+        assert "Do this? [y/N]" in refused(stock, f"echo n | {asked}")
+        assert changes(before, files(stock, UNPACKED)) == []
+        said = refused(stock, quiet)
+        assert "Left to do, and no container stops: envoy-docker-shim install --restart-docker" in said
+        assert "userland-proxy-path" in stock.read("/etc/docker/daemon.json")
+        answered(stock)
+        print(stock.shell("envoy-docker-shim uninstall --yes", timeout=180))
+        kept = (UNPACKED, "etc/envoy-docker-shim.yaml")
+        assert changes(before, files(stock, *kept)) == []
+        assert stock.unit("docker.service", "MainPID") == pid
 
 
 def test_where_docker_does_not_come_back_all_is_undone(stock: Machine) -> None:
