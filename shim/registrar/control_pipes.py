@@ -10,14 +10,18 @@ from collections.abc import Callable
 
 import trio
 
+from shim.wire.traffic import COUNTED
 from shim.wire.words import ORPHAN, PARKED, RELEASE
+
+HALF_LIMIT = 1 << 12  # characters of a line that is kept until its rest comes
 
 
 class ControlPipes:
     """Every shim's pipes, by the lease's id.
 
     ``on_release``, ``on_orphan``, ``on_end`` and ``on_parked`` are called with that id, from ``run``'s task,
-    and ``after_batch`` once after one or more of these calls.
+    and ``after_batch`` once after one or more of these calls.  ``on_counted`` is called with the id
+    and a line that begins with COUNTED.
     """
 
     def __init__(
@@ -27,12 +31,15 @@ class ControlPipes:
         on_end: Callable[[int], None],
         on_parked: Callable[[int], None],
         after_batch: Callable[[], None],
+        on_counted: Callable[[int, str], None] = lambda lease_id, line: None,
     ) -> None:
         self._on_release = on_release
         self._on_orphan = on_orphan
         self._on_end = on_end
         self._on_parked = on_parked
         self._after_batch = after_batch
+        self._on_counted = on_counted
+        self._halves: dict[int, str] = {}  # lease id -> the begin of a line of COUNTED
         self._epoll = select.epoll()
         self._leases: dict[int, int] = {}  # lease descriptor -> lease id
         self._pipes: dict[int, tuple[int, int]] = {}  # lease id -> (lease, wake)
@@ -79,18 +86,35 @@ class ControlPipes:
             text = os.read(fd, 4096).decode("ascii", "replace")
         except BlockingIOError:
             return
+        ended = not text
+        if COUNTED in text or lease_id in self._halves:
+            text = self._take_counted(lease_id, text)
         if PARKED in text:
             self._on_parked(lease_id)
         if RELEASE in text:
             self._on_release(lease_id)
         elif ORPHAN in text:
             self._on_orphan(lease_id)
-        if not text:
+        if ended:
             self._close(lease_id)
             self._on_end(lease_id)
 
+    def _take_counted(self, lease_id: int, text: str) -> str:
+        """What ``text`` has beside the lines of COUNTED; the begin of one is kept until its rest comes."""
+        *lines, half = (self._halves.pop(lease_id, "") + text).split("\n")
+        if half and text:
+            self._halves[lease_id] = half[-HALF_LIMIT:]
+        others = []
+        for line in lines:
+            if line.startswith(COUNTED):
+                self._on_counted(lease_id, line)
+            else:
+                others.append(line)
+        return "\n".join(others)
+
     def _close(self, lease_id: int) -> None:
         lease_fd, wake_fd = self._pipes.pop(lease_id)
+        self._halves.pop(lease_id, None)
         del self._leases[lease_fd]
         self._epoll.unregister(lease_fd)
         os.close(lease_fd)

@@ -22,6 +22,7 @@ from shim.registrar.orphans import Orphans
 from shim.registrar.port_owner import PortOwner
 from shim.registrar.releases import Releases
 from shim.registrar.return_wait import ReturnWait
+from shim.registrar.udp_traffic import UdpTraffic
 from shim.registrar.wakeups import WakeUps
 from shim.wire.words import NUDGE
 
@@ -45,6 +46,7 @@ class LiveShims:
     ) -> None:
         self.missed = PendingFlag()
         self.admitted = self.found = 0  # shims since the start: all of them, and those that did not register
+        self.udp_traffic = UdpTraffic()
         self.return_wait = ReturnWait()
         self._registry = registry
         self._labelling = labelling
@@ -52,7 +54,12 @@ class LiveShims:
         self._changed = changed
         self._probes = probes
         self.control_pipes = ControlPipes(
-            self._released, self._signalled, self._ended, self._parked, self._changed
+            self._released,
+            self._signalled,
+            self._ended,
+            self._parked,
+            self._changed,
+            self.udp_traffic.told,
         )
         self.wakeups = WakeUps(self.control_pipes.say)
         self.port_owner = PortOwner(registry, self.control_pipes.say)
@@ -140,6 +147,7 @@ class LiveShims:
         self.releases.begin(lease, lease.stage_at)
 
     def _parked(self, lease_id: int) -> None:
+        self.udp_traffic.parked(lease_id)
         lease = self._registry.get(lease_id)
         if lease is not None and lease.binding.address.proto == "udp":
             self.wakeups.begun(lease_id, lease.binding.address)
@@ -157,6 +165,7 @@ class LiveShims:
         log.debug("lease %d ended: %s", lease_id, lease.binding)
         del self._leases[self._pipes.pop(lease_id)]
         self.orphans.ended(lease_id)
+        self.udp_traffic.ended(lease_id)
         self.releases.ended(lease_id)
         self.return_wait.renew()
         self._registry.end(lease, self._now())

@@ -10,8 +10,27 @@ from shim.host.process import figures
 from shim.registrar.pushes import KINDS
 from shim.registrar.state import State
 from shim.registrar.view import STATES, state_of
+from shim.wire.flags import format_address
 
 PREFIX = "envoy_docker_shim_"
+# Name, meaning, label, and the label's words with the field of ``wire.traffic`` for each.
+UDP_COUNTERS = (
+    (
+        "datagrams",
+        "Datagrams from clients (in), and from the container (out).",
+        "direction",
+        {"in": "requests", "out": "replies"},
+    ),
+    ("bytes", "Their bytes.", "direction", {"in": "request_bytes", "out": "reply_bytes"}),
+    (
+        "dropped",
+        "Datagrams that were lost: no room for a client, or the kernel would not send.",
+        "reason",
+        {"no_room": "refused", "to_container": "dropped_requests", "to_client": "dropped_replies"},
+    ),
+    ("evicted", "Clients that made room for others.", "", {"": "evicted"}),
+    ("errors", "ICMP errors from the container: nothing listens there.", "", {"": "errors"}),
+)
 
 
 def families(state: State) -> Iterator[Family]:
@@ -32,6 +51,7 @@ def families(state: State) -> Iterator[Family]:
     yield from _envoys(state)
     yield from _pushes(state)
     yield from _rest(state)
+    yield from _udp(state)
     yield from _process()
 
 
@@ -128,6 +148,35 @@ def _rest(state: State) -> Iterator[Family]:
     yield gauge(f"{PREFIX}firewall_addresses", "Addresses in the firewall table.", (network.size, ()))
     restored = status.restored if status is not None else 0
     yield counter(f"{PREFIX}firewall_restorations", "How often others changed the table.", (restored, ()))
+
+
+def _udp(state: State) -> Iterator[Family]:
+    """Of the traffic that passes relays: network clients go Docker's own way where it has one."""
+    traffic = state.shims.udp_traffic
+    totals: dict[Labels, Counter[str]] = {}
+    for lease in state.order.leases():
+        if (found := traffic.of(lease.id)) is not None:
+            totals.setdefault(_udp_port(lease), Counter()).update(found)
+    yield gauge(f"{PREFIX}udp_relays", "Processes that relay UDP now.", (len(traffic.relaying), ()))
+    clients = [(total["clients"], labels) for labels, total in totals.items()]
+    yield gauge(f"{PREFIX}udp_clients", "UDP clients that are relayed.", *clients)
+    for name, meaning, label, fields in UDP_COUNTERS:
+        values = [
+            (total[field], (*labels, (label, word)) if label else labels)
+            for labels, total in totals.items()
+            for word, field in fields.items()
+        ]
+        yield counter(f"{PREFIX}udp_{name}", meaning, *values)
+
+
+def _udp_port(lease: Lease) -> Labels:
+    service, address = lease.service, lease.binding.address
+    return (
+        ("address", format_address(address.ip, address.port)),
+        ("service", service.name if service else ""),
+        ("environment", service.environment if service else ""),
+        ("container", service.container if service else ""),
+    )
 
 
 def _process() -> Iterator[Family]:

@@ -44,11 +44,15 @@ F = TypeVar("F", bound=Flow)
 
 
 class Counters:
-    """How many flows came and went, and how many datagrams were lost on which side."""
+    """How many flows came and went, what passed, and how many datagrams were lost on which side."""
 
-    __slots__ = ("created", "dropped_replies", "dropped_requests", "evicted", "expired", "refused")
+    LOSSES = ("created", "dropped_replies", "dropped_requests", "evicted", "expired", "refused")
+    __slots__ = (*LOSSES, "errors", "replies", "reply_bytes", "request_bytes", "requests")
 
     def __init__(self) -> None:
+        self.requests = self.request_bytes = 0  # datagrams from clients
+        self.replies = self.reply_bytes = 0  # datagrams from the container
+        self.errors = 0  # ICMP errors from the container's side
         self.created = 0  # flows
         self.expired = 0  # flows whose time was up
         self.evicted = 0  # flows that made room for another
@@ -56,13 +60,33 @@ class Counters:
         self.dropped_requests = 0  # datagrams the system would not send to the container
         self.dropped_replies = 0  # datagrams the system would not send to the client
 
+    def asked(self, lengths: list[int]) -> None:
+        """Datagrams of these lengths have come from clients."""
+        self.requests += len(lengths)
+        self.request_bytes += sum(lengths)
+
+    def answered(self, lengths: list[int]) -> None:
+        """... from the container."""
+        self.replies += len(lengths)
+        self.reply_bytes += sum(lengths)
+
+    @property
+    def clients(self) -> int:
+        """How many flows there are."""
+        return self.created - self.expired - self.evicted
+
+    @property
+    def lost(self) -> int:
+        """How much was lost that a client could have missed: clients' places, and datagrams."""
+        return self.evicted + self.refused + self.dropped_requests + self.dropped_replies
+
     @property
     def lossy(self) -> bool:
-        """Whether anything was lost that a client could have missed."""
-        return bool(self.evicted or self.refused or self.dropped_requests or self.dropped_replies)
+        """Whether anything was."""
+        return self.lost > 0
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {getattr(self, name)}" for name in self.__slots__)
+        return ", ".join(f"{name} {getattr(self, name)}" for name in self.LOSSES)
 
 
 class FlowTable(Generic[F]):

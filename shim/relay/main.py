@@ -10,10 +10,12 @@ from shim.core.binding import Binding, binding_from_flags
 from shim.proxy.park import park_udp, stop_datagram_signal
 from shim.relay.control_pipes import ControlPipes
 from shim.relay.flows import IDLE, Counters
+from shim.wire.traffic import FIELDS
 from shim.wire.words import NAME, PORT_FD
 
 LIMIT = 10_000  # clients, if the process may have that many files
 SPARE_FILES = 64  # what the process needs besides its clients' sockets
+TELL_PAUSE = 5.0  # seconds between two lines to the registrar about the traffic
 QUIET = 30.0  # seconds without a flow until the shim parks, if it has a registrar
 
 
@@ -27,12 +29,12 @@ def main(args: list[str], fd: int = PORT_FD, *, idle: float = IDLE, quiet: float
     """
     binding = binding_from_flags(args)
     syslog.openlog(NAME, syslog.LOG_PID, syslog.LOG_DAEMON)
-    pipes = ControlPipes()
+    pipes, counters = ControlPipes(), Counters()
     try:
         with socket.socket(fileno=fd) as sock:
             while True:
                 stop_datagram_signal(fd)
-                if not _run(sock, binding, pipes, idle, quiet):
+                if not _run(sock, binding, pipes, counters, idle, quiet):
                     return 0
                 if pipes.can_park():
                     park_udp(sys.argv[0], args)
@@ -43,14 +45,15 @@ def main(args: list[str], fd: int = PORT_FD, *, idle: float = IDLE, quiet: float
         return 1
 
 
-def _run(sock: socket.socket, binding: Binding, pipes: ControlPipes, idle: float, quiet: float) -> bool:
+def _run(
+    sock: socket.socket, binding: Binding, pipes: ControlPipes, counters: Counters, idle: float, quiet: float
+) -> bool:
     """Relay.  True after ``quiet`` seconds without a client, False when it is to end.  Raises OSError."""
     import trio  # the port is bound and reported by now: this is what takes long
 
     from shim.relay.relay import relay
 
-    counters = Counters()
-    told = False
+    lost, told = counters.lost, False
 
     async def serve() -> OSError | None:
         nonlocal told
@@ -74,7 +77,14 @@ def _run(sock: socket.socket, binding: Binding, pipes: ControlPipes, idle: float
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(stop)
+
+                async def tell() -> None:
+                    while True:
+                        await trio.sleep(TELL_PAUSE)
+                        pipes.tell(_numbers(counters))
+
                 nursery.start_soon(obey)
+                nursery.start_soon(tell)
                 quiet_timeout = quiet if pipes.there else None
                 try:
                     await relay(
@@ -92,11 +102,16 @@ def _run(sock: socket.socket, binding: Binding, pipes: ControlPipes, idle: float
         return None
 
     failure = trio.run(serve)
-    if counters.lossy:
+    pipes.tell(_numbers(counters))
+    if counters.lost > lost:
         syslog.syslog(syslog.LOG_WARNING, f"{binding}: {counters}")
     if failure:
         raise failure
     return not told
+
+
+def _numbers(counters: Counters) -> dict[str, int]:
+    return {field: getattr(counters, field) for field in FIELDS}
 
 
 def client_limit() -> int:

@@ -3,9 +3,8 @@
     clients <--> host socket <--> [client table] <--> one socket a client <--> container
 
 Every socket is in one epoll set, and one trio task waits for that set, so a client costs no task.
-Each round looks at what is ready and takes at most a batch from each socket, in the order epoll
-gives, which takes turns; after ROUNDS of them other tasks get theirs.  A second task sleeps until
-the next flow ends.
+Each round looks at what is ready and takes at most a batch from each socket, in the order epoll gives, which
+takes turns; after ROUNDS of them other tasks get theirs.  A second task sleeps until the next flow ends.
 """
 
 import errno
@@ -118,6 +117,7 @@ class Relay:
                 raise OSError(-count, errno.errorcode[-count])
             return
         lengths = self._from_clients.lengths(count)
+        self.table.counters.asked(lengths)
         self._full = self._full + 1 if count == SLOTS else 0
         newcomers = NEWCOMERS if self._full > BEHIND else SLOTS
         find, places = self.table.get, self._payload.slots
@@ -171,6 +171,7 @@ class Relay:
 
     def _send_each(self, envelopes: list[Envelope], lengths: list[int]) -> None:
         if lengths:
+            self.table.counters.answered(lengths)
             self._to_clients.add_each(envelopes, lengths)
             self._held = len(lengths)
             self._send_replies()
@@ -181,8 +182,10 @@ class Relay:
         at = self._held
         count = self._from_backend.receive(flow.fd, at)
         if count <= 0:  # an ICMP error is no end: the container may be starting
+            self.table.counters.errors += count not in (0, -errno.EAGAIN)
             return
         lengths = self._from_backend.lengths(count, at)
+        self.table.counters.answered(lengths)
         self.table.answered(flow, now)
         self._held = end = at + len(lengths)
         self._to_clients.add(flow.envelope, range(at, end), lengths)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.examples.documents import table_rows
-from tests.harness.exposition import read
+from tests.harness.exposition import Exposition, read
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
@@ -32,7 +32,15 @@ def test_the_series_are_on_envoys_page_under_the_services_name(stack: Stack) -> 
 def test_the_registrars_series_are_all_in_the_table_with_their_labels(stack: Stack) -> None:
     stack.dockerd.run_http("hello", "-p", "8092:80", labels={"ServiceName": "web"})
     stack.binding(8092)
-    found = read(stack.registrar.read("/metrics").text)
+    stack.dockerd.run_udp_echo("-p", "8093:7/udp")
+
+    def relayed() -> Exposition | None:
+        stack.host.udp_ask("127.0.0.1", 8093, b"up?", timeout=0.2)
+        found = read(stack.registrar.read("/metrics").text)
+        return found if found.of("envoy_docker_shim_udp_clients") else None
+
+    found = eventually(relayed, 20, "a relay has told of its traffic")
+    assert found is not None
     told: dict[str, set[str]] = {}
     for names, labels, _ in table_rows("docs/metrics-and-tracing.md", "The registrar's own"):
         for name in re.findall(r"`(\w+)`", names):

@@ -19,6 +19,7 @@ from shim.proxy.park import udp_script
 from shim.registrar.wakeups import AGAIN, LATER, SOON, WakeUps, waiting_at
 from shim.wire.words import LEASE_FD, NUDGE, PORT_FD, RELAY, WAKE_FD
 from tests.builders import in_trio
+from tests.harness.exposition import read
 from tests.harness.proxy import Proxy, flags, free_port, start_proxy
 from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
@@ -225,6 +226,34 @@ def test_it_parks_again_when_its_clients_have_gone(short_sighted: Path, deaf_reg
             eventually(shim.is_parked)
             assert shim.serves(client, b"round %d" % number)
         assert shim.proxy.stop() == 0
+
+
+def test_what_it_relayed_is_counted_over_its_sleep_and_over_a_registrars_restart(
+    artifact: Path, short_sighted: Path, tmp_path: Path
+) -> None:
+    registrar = LoopbackRegistrar(artifact, tmp_path)
+
+    def counted(direction: str) -> float:
+        wanted = {("direction", direction), ("address", f"127.0.0.1:{shim.address[1]}")}
+        samples = read(registrar.read("/metrics").text).samples.items()
+        name = "envoy_docker_shim_udp_datagrams_total"
+        return sum(value for (found, labels), value in samples if found == name and wanted <= labels)
+
+    with registrar.running():
+        registrar.wait_until_healthy()
+        with published(short_sighted, str(registrar.socket)) as shim, udp_socket() as client:
+            for number in range(3):
+                eventually(shim.is_parked)
+                assert shim.serves(client, b"%d" % number)
+            eventually(shim.is_parked)
+            eventually(lambda: (counted("in"), counted("out")) == (3, 3))
+            assert shim.serves(client, b"it is awake")
+            registrar.end(signal.SIGKILL)
+            # Without a registrar it does not sleep, and tells the next one of all that it did meanwhile.
+            assert shim.serves(client, b"nobody counts")
+            with registrar.running():
+                eventually(lambda: counted("in") > 0)
+                assert counted("in") == counted("out") <= 2
 
 
 def test_what_comes_while_it_parks_is_not_lost(artifact: Path, short_sighted: Path, tmp_path: Path) -> None:

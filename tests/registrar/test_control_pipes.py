@@ -48,8 +48,11 @@ class Told:
         self.events: list[tuple[str, int]] = []
         note = self._note
         self.control_pipes = ControlPipes(
-            note("release"), note("orphan"), note("end"), note("parked"), lambda: None
+            note("release"), note("orphan"), note("end"), note("parked"), lambda: None, self._line
         )
+
+    def _line(self, lease_id: int, line: str) -> None:
+        self.events.append((line, lease_id))
 
     def _note(self, what: str) -> Callable[[int], None]:
         return lambda lease_id: self.events.append((what, lease_id))
@@ -69,6 +72,26 @@ async def running(lines: ControlPipes) -> AsyncIterator[None]:
             nursery.cancel_scope.cancel()
     finally:
         lines.close()
+
+
+@in_trio
+async def test_what_a_relay_counts_is_heard_whole_and_hides_no_word() -> None:
+    told, shim = Told(), Shim()
+    async with running(told.control_pipes):
+        told.control_pipes.add(7, *shim.theirs)
+        shim.say(b"counted 1 2\ncounted 3")
+        assert await told.settle() == [("counted 1 2", 7)]
+        shim.say(b" 4\nparked\ncounted 5\nrelea")
+        assert await told.settle() == [("counted 3 4", 7), ("counted 5", 7), ("parked", 7)]
+        shim.say(b"se\n")
+        assert await told.settle() == [("release", 7)]
+        # More than is read at a time: nobody read for long.
+        many = [f"counted {number}" for number in range(1000)]
+        shim.say("".join(f"{line}\n" for line in many).encode() + b"orphan\n")
+        assert await told.settle() == [*((line, 7) for line in many), ("orphan", 7)]
+        shim.say(b"counted")
+        shim.die()
+        assert await told.settle() == [("end", 7)]
 
 
 @in_trio

@@ -8,6 +8,7 @@ import trio
 from shim.core.metrics.text import OPENMETRICS, PROMETHEUS
 from shim.registrar.http_connection import Request
 from shim.registrar.view import STATES
+from shim.wire.traffic import FIELDS, traffic_line
 from tests.builders import in_trio, make_binding, make_labelled
 from tests.harness.exposition import Exposition, read
 from tests.registrar.test_api import CLUSTERS, LISTENERS, Registrar, version_of
@@ -91,6 +92,36 @@ async def test_what_an_envoy_was_sent_and_said_is_counted_with_its_time() -> Non
     assert found.value("envoy_docker_shim_envoys") == 1
     assert found.value("envoy_docker_shim_envoy_current", node="envoy-1", kind="clusters") == 1
     assert found.value("envoy_docker_shim_envoy_current", node="envoy-1", kind="listeners") == 0
+
+
+@in_trio
+async def test_what_relays_tell_is_added_up_over_their_sleep_and_ends_with_the_port() -> None:
+    registrar = Registrar()
+    leases = [registrar.publish(make_binding(53, ip=ip, proto="udp")) for ip in ("0.0.0.0", "::")]
+    pending = registrar.publish(make_binding(54, proto="udp"), None)
+    traffic = registrar.state.shims.udp_traffic
+    numbers = dict.fromkeys(FIELDS, 1) | {"requests": 10, "reply_bytes": 2000, "clients": 3}
+    for lease in (leases[0], leases[0], pending):
+        traffic.told(lease.id, traffic_line(numbers))
+    traffic.told(leases[1].id, "counted 1")
+    port = {"address": "0.0.0.0:53", "service": "web", "environment": "dev", "container": "web-1"}
+    found = await metrics(registrar, "application/openmetrics-text")
+    assert found.value("envoy_docker_shim_udp_datagrams_total", **port, direction="in") == 20
+    assert found.value("envoy_docker_shim_udp_bytes_total", **port, direction="out") == 4000
+    assert found.value("envoy_docker_shim_udp_dropped_total", **port, reason="no_room") == 2
+    assert found.value("envoy_docker_shim_udp_clients", **port) == 3
+    assert found.value("envoy_docker_shim_udp_relays") == 2
+    assert len(found.of("envoy_docker_shim_udp_clients")) == 2
+    traffic.parked(leases[0].id)
+    found = await metrics(registrar)
+    assert found.value("envoy_docker_shim_udp_datagrams_total", **port, direction="in") == 20
+    assert found.value("envoy_docker_shim_udp_clients", **port) == 0
+    traffic.told(leases[0].id, traffic_line(numbers))
+    found = await metrics(registrar)
+    assert found.value("envoy_docker_shim_udp_datagrams_total", **port, direction="in") == 30
+    for lease in (leases[0], pending):
+        traffic.ended(lease.id)
+    assert (await metrics(registrar)).of("envoy_docker_shim_udp_clients") == []
 
 
 @in_trio

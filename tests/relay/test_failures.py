@@ -38,6 +38,7 @@ def test_a_backend_that_is_not_there_yet_is_no_end() -> None:
                 await late.sendto(b"answer", flow)
                 assert await receive(client) == b"answer"
             assert rig.counters.created == 1
+            assert rig.counters.errors > 0
 
     go(test)
 

@@ -30,7 +30,10 @@ def test_a_datagram_is_echoed_in_both_families_and_across(host_ip: str, backend_
             for data in (b"Buffalo buffalo Buffalo buffalo", b"", b"x" * LARGEST, b"again"):
                 await client.send(data)
                 assert await receive(client) == data
-            assert not rig.counters.lossy
+            counted = rig.counters
+            assert not counted.lossy
+            assert (counted.requests, counted.replies, counted.clients, counted.errors) == (4, 4, 1, 0)
+            assert counted.request_bytes == counted.reply_bytes == 31 + 0 + LARGEST + 5
 
     go(test)
 
@@ -91,6 +94,8 @@ def test_replies_to_several_clients_at_once_each_go_to_their_own(number: int, ip
             for _ in range(sum(1 + index % 3 for index in range(number))):
                 data, flow = await rig.at_backend()
                 assert flow == flows[len(data)]
+            total = sum(1 + index % 3 for index in range(number))
+            assert (rig.counters.requests, rig.counters.replies) == (number + total, total)
 
     go(test)
 
@@ -220,6 +225,7 @@ def test_a_burst_of_mixed_sizes_arrives_whole_and_in_order() -> None:
                 burst(client, sent[start : start + 100])
                 assert [await receive(client) for _ in range(100)] == sent[start : start + 100]
             assert not rig.counters.lossy
+            assert rig.counters.request_bytes == rig.counters.reply_bytes == sum(sizes)
 
     go(test)
 
