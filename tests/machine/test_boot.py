@@ -66,8 +66,9 @@ def test_a_boot_of_fifty_containers_waits_for_nobody(artifact: Path) -> None:
         machine.run("envoy-docker-shim", "bootstrap")
         took = time.monotonic() - began
         print(
-            f"registrar and Envoy took {ours:.2f} s; Docker waited {waited:.2f} s for them alone (a command: {took:.2f} s), ",
-            end="",
+            f"registrar and Envoy took {ours:.2f} s; Docker waited {waited:.2f} s for them alone",
+            f"(a command: {took:.2f} s),",
+            end=" ",
         )
         print(f"and its first container started {ahead:.2f} s after Envoy had connected")
         assert waited < max(WAIT, STARTS * took)

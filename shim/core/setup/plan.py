@@ -129,6 +129,8 @@ def _what(path: str, envoy: Envoy) -> str:
         return f"the unit of {envoy.path}, version {envoy.version}"
     if path == places.RULES:
         return "the rules that take the place of Docker's"
+    if path == places.LOGROTATE:
+        return "how the access log is rotated"
     return "a unit" if path.endswith(".service") else "a drop-in for Docker's unit"
 
 
