@@ -120,7 +120,8 @@ def _put_files(facts: Facts, plan: Plan, shipped: Mapping[str, bytes]) -> None:
             continue
         content = _unit(path, content, facts.envoy.path)
         if present.get(path) != digest(content):
-            plan.steps.append(Write(path, content, "anew" if path in present else "a unit"))
+            what = "how its log is rotated" if path == places.LOGROTATE else "a unit"
+            plan.steps.append(Write(path, content, "anew" if path in present else what))
         _belongs(record, path)
 
 
