@@ -30,8 +30,6 @@ SETTINGS = '{\n    "debug": false,\n    "log-opts": {"max-size": "10m"}\n}\n'
 IGNORED = (*VOLATILE, *(f"etc/{name}-" for name in ("passwd", "shadow", "group", "gshadow")))
 # What any command unpacks.
 UNPACKED = "var/cache/envoy-docker-shim"
-# Plain TCP is served without a label too where default_mode is auto.
-LABELS = ("--label=ProxyMode=tcp",)
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def as_stock(machine: Machine, artifact: Path) -> Machine:
     machine.put(FILE, artifact, mode=0o755)
     machine.put("/etc/docker/daemon.json", SETTINGS, mode=0o640)
     machine.run_http("hello", "--name=web", "--publish=8080:80", "--restart=always")
-    options = ["-d", "--name=db", "--publish=5432:7", "--restart=always", "--stop-signal=KILL", *LABELS]
+    options = ["-d", "--name=db", "--publish=5432:7", "--restart=always", "--stop-signal=KILL"]
     machine.docker("run", *options, IMAGE, "nc", "-ll", "-p", "7", "-e", "cat")
     return machine
 
