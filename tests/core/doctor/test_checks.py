@@ -33,6 +33,7 @@ from shim.core.doctor.facts import (
 from shim.core.doctor.finding import listed
 from shim.core.doctor.report import FOUND, OK, UNKNOWN, as_json, as_text, examine, healthy
 from shim.core.endpoint import Endpoint
+from shim.core.envoy_versions import OLDEST
 from shim.core.firewall.table import Served
 from shim.core.ruleset import iptables_rules
 from shim.core.ruleset.iptables_rules import Mapped
@@ -223,7 +224,7 @@ CASES: list[tuple[str, Change, str]] = [
     ("ports", told(binding(state="published")), "tcp/0.0.0.0:8080 (web) is published"),
     ("acknowledged", told(envoys=[envoy_of(refuses=True)]), "refuses its configuration"),
     ("acknowledged", told(envoys=[envoy_of(clusters={"current": False})]), "the current clusters"),
-    ("acknowledged", told(envoys=[envoy_of(version="1.35.2")]), "install Envoy 1.37 or newer"),
+    ("acknowledged", told(envoys=[envoy_of(version="1.9.2")]), f"install Envoy {OLDEST} or newer"),
     ("listening", of("host", listening=frozenset()), "although Envoy has acknowledged it"),
     ("envoy", told(envoys=[]), "no Envoy is connected"),
     ("envoy", told(envoys=[envoy_of(trusted=False)]), "set envoy_user: 990"),

@@ -30,7 +30,7 @@ def container_that_listens_elsewhere(rig: Rig) -> Iterator[None]:
 
 @fault("http", "did not begin with a request, and got a 400", "ProxyMode=tcp")
 def service_that_is_not_http(rig: Rig) -> Iterator[None]:
-    with container(rig, "-p", "8090:6379", cmd=("nc", "-ll", "-p", "6379", "-e", "cat")):
+    with container(rig, "-p", "8090:6379", cmd=("nc", "-ll", "-p", "6379", "-e", "cat"), ProxyMode="http"):
         rig.stack.binding(8090)
         with rig.host.connect("127.0.0.1", 8090) as client:
             client.sendall(b"PING\r\n")
@@ -41,7 +41,12 @@ def service_that_is_not_http(rig: Rig) -> Iterator[None]:
 @fault("http", "a database is usual", "ProxyMode=tcp")
 def service_that_speaks_first(rig: Rig) -> Iterator[None]:
     with (
-        container(rig, "-p", "8091:3306", cmd=("nc", "-ll", "-p", "3306", "-e", "echo", "5.5")),
+        container(
+            rig,
+            *("-p", "8091:3306"),
+            cmd=("nc", "-ll", "-p", "3306", "-e", "echo", "5.5"),
+            ProxyMode="http",
+        ),
         ExitStack() as clients,
     ):
         rig.stack.binding(8091)
