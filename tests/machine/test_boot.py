@@ -35,6 +35,7 @@ def logged(machine: Machine, unit: str, text: str) -> float:
     return min(float(line.split()[0]) for line in lines if text in line)
 
 
+@pytest.mark.alone
 def test_a_boot_of_fifty_containers_waits_for_nobody(artifact: Path) -> None:
     with booted(find_engine("28")) as machine:
         install_by_hand(machine, artifact)
