@@ -84,7 +84,7 @@ build() {
   commit >$stage/shim/commit
   # What `install` puts on a host.
   mkdir $stage/shim/setup/shipped
-  cp -R contrib/systemd contrib/strict examples/envoy-docker-shim.yaml $stage/shim/setup/shipped
+  cp -R contrib/systemd contrib/strict contrib/logrotate examples/envoy-docker-shim.yaml $stage/shim/setup/shipped
   find $stage -name __pycache__ -prune -exec rm -rf {} +
   SOURCE_DATE_EPOCH=315532800 $venv/bin/shiv --reproducible --site-packages $stage \
     -e shim.__main__:main -o $build/shiv.pyz

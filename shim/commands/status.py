@@ -94,11 +94,12 @@ def problems(report: dict[str, Any]) -> list[str]:
     found += not_kept(report)
     for shim in report["unknown_shims"]:
         found.append(f"process {shim['pid']} holds {shim['binding']}, unknown to the registrar: run resync")
-    return found + of_the_host(report["host"], bool(passed))
+    # Where no table is wanted, Docker's own rules are what is wanted.
+    return found + of_the_host(report["host"], bool(passed) or not report["firewall"]["wanted"])
 
 
 def of_the_host(host: dict[str, Any], passed: bool) -> list[str]:
-    """What the host does with published ports; ``passed``: it is said already that Envoy is passed."""
+    """What the host does with published ports; ``passed``: it is said or wanted that Envoy is passed."""
     found = []
     if without := host["without_shim"]:
         ports = listed(f"{port['address']} ({port['container']})" for port in without)

@@ -129,9 +129,11 @@ def _unpack(file: str, bundle: Bundle, directory: Path) -> None:
         except BaseException:
             os.unlink(partial)
             raise
-        # 100 MB each.  One that runs goes on running.
+        # 100 MB each.  The last one stays, for an upgrade that is taken back.
+        link = directory / LINK
+        last = os.readlink(link) if link.is_symlink() else ""
         for old in directory.glob("envoy-[0-9]*-*"):
-            if old.name != bundle.name:
+            if old.name not in (bundle.name, last):
                 old.unlink()
 
 

@@ -1,4 +1,4 @@
-"""The files that are in the shipped one and have a place on a host: units, and the commented configuration.
+"""The files in the shipped one that have a place on a host: units, rotation, the commented configuration.
 
 They are contrib and examples of the checkout; build.sh puts copies beside this module.
 """
@@ -16,10 +16,14 @@ def shipped(*, strict: bool) -> dict[str, bytes]:
     """Their contents, by the place on a host; ``strict``: that way's too.  Raises FileNotFoundError."""
     inside = files("shim.setup") / "shipped"
     built = inside.is_dir()
-    units = inside if built else CHECKOUT / "contrib"
+    contrib = inside if built else CHECKOUT / "contrib"
     config = (inside if built else CHECKOUT / "examples") / "envoy-docker-shim.yaml"
-    found = {**_below(units / "systemd", places.UNITS), places.CONFIG: config.read_bytes()}
-    return {**found, **_below(units / "strict", places.UNITS)} if strict else found
+    found = {
+        **_below(contrib / "systemd", places.UNITS),
+        places.LOGROTATE: (contrib / "logrotate" / "envoy").read_bytes(),
+        places.CONFIG: config.read_bytes(),
+    }
+    return {**found, **_below(contrib / "strict", places.UNITS)} if strict else found
 
 
 def _below(folder: Any, place: str) -> dict[str, bytes]:

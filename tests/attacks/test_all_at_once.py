@@ -76,7 +76,8 @@ def attacks_on_the_page_for_scrapes() -> list[tuple[str, int, Sequence[int], dic
     """On the one door that everybody has by default."""
     scrape = f"127.0.0.1:{ADMIN_PORT}"
     return [
-        ("pages", 60, [TRUDY], {"address": scrape, "path": "/stats/prometheus"}),
+        ("pages", 30, [TRUDY], {"address": scrape, "path": "/stats/prometheus"}),
+        ("pages", 30, [TRUDY], {"address": scrape, "path": "/stats/prometheus?usedonly"}),
         ("unread", 60, [MALLORY], {"address": scrape, "path": "/stats/prometheus"}),
         ("heads", 50, [NOBODY], {"address": scrape}),
     ]

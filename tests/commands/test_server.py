@@ -102,6 +102,6 @@ def test_an_envoy_that_is_too_old_is_named(registrar: LoopbackRegistrar) -> None
         envoy.connect(("127.0.0.1", registrar.api))
         head = f"POST /v3/discovery:listeners HTTP/1.1\r\nHost: x\r\nContent-Length: {len(poll)}\r\n\r\n"
         envoy.sendall(head.encode() + poll)
-        line = "Envoy old-one is version 1.36.4, and the oldest that is supported is 1.37"
+        line = "Envoy old-one is version 1.36.4, and the oldest that is supported is 1.38"
         eventually(lambda: line in registrar.command("status", check=False).stdout, 20, line)
     assert "Envoy old-one is version 1.36.4" in registrar.log.read_text()

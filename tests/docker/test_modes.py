@@ -177,9 +177,11 @@ def test_two_containers_started_at_the_same_moment_get_their_own_ports_and_label
 
 
 def test_two_ports_of_a_container_are_served_each_in_its_own_way(stack: Stack) -> None:
-    labels = {"ServiceName": "shop", "ProxyMode.7/tcp": "tcp", "ServiceName.7": "echo", "ProxyMode.81": "tcp"}
+    labels = {"ServiceName": "shop", "ProxyMode": "http", "ProxyMode.7/tcp": "tcp", "ServiceName.7": "echo"}
     both = "nc -ll -p 7 -e cat & echo hello >/www/index.html && exec httpd -f -h /www"
-    stack.dockerd.run("-p", "8050:80", "-p", "8051:7", cmd=["sh", "-c", both], labels=labels)
+    stack.dockerd.run(
+        "-p", "8050:80", "-p", "8051:7", cmd=["sh", "-c", both], labels={**labels, "ProxyMode.81": "tcp"}
+    )
     assert stack.get(8050).text == "hello\n"
     eventually(lambda: echoes(stack, "127.0.0.1", 8051), 10, "the echo answers")
     web, echo = stack.binding(8050), stack.binding(8051)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from shim.core.envoy import modes
 from shim.core.envoy.filters import HttpOptions
 from tests.builders import make_cluster, make_listener
 from tests.conftest import cannot
@@ -54,7 +55,8 @@ frontend all
 """
 SAID = "%[src] %[src_port] %[dst] %[dst_port]"
 COMMANDS = {"nginx": (NGINX, ("-e", "stderr", "-c")), "haproxy": (HAPROXY, ("-db", "-f"))}
-VERSIONS, MODES = (1, 2), ("http", "tcp")
+VERSIONS = (1, 2)
+MODES = [name for name, mode in modes.MODES.items() if mode.takes_network]
 CLIENTS = {"v4": ("127.0.0.1", "127.0.0.9"), "v6": ("::1", "::1")}
 
 

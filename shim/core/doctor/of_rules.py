@@ -14,6 +14,7 @@ from shim.core.doctor.of_ports import name_of
 from shim.core.firewall.names import TABLE
 from shim.core.firewall.table import served
 from shim.core.ruleset.chains import MASQUERADE, Dropping, Packet, Table, dropping, possible
+from shim.core.ruleset.iptables_rules import Mapped
 
 EGRESS_TABLE = "inet docker_egress"  # as docs/networking.md names it
 # Engines from here on keep internal networks in without iptables' rules too.
@@ -52,15 +53,26 @@ def input_chains(facts: Facts) -> Iterator[Finding]:
 def past_envoy(rules: Rules, bindings: Iterable[Mapping[str, Any]]) -> list[str]:
     """The ports that Envoy serves and Docker's rules have, and that are not in the kernel's table."""
     there = known(rules.served) or frozenset()
-    led = {(rule.proto, rule.port) for rule in known(rules.mapped)}
+    led = _led(known(rules.mapped))
     found = []
     for binding in bindings:
         address = Address(binding["protocol"], binding["address"], binding["port"])
         element = served(address)
+        # Of direct ports, Envoy serves clients that Docker has no rule for.
         should = binding["state"] == "serving" and binding["network"]["by"] == "envoy"
-        if should and element is not None and (address.proto, address.port) in led and element not in there:
+        should = should and binding["mode"] != "direct"
+        if should and element is not None and _way(address) in led and element not in there:
             found.append(name_of(binding))
     return found
+
+
+def _led(mapped: Iterable[Mapped]) -> set[tuple[str, str, int]]:
+    """The ports that Docker's rules lead to containers, as ``_way`` names them."""
+    return {(rule.program, rule.proto, rule.port) for rule in mapped}
+
+
+def _way(address: Address) -> tuple[str, str, int]:
+    return ("ip6tables" if ":" in address.ip else "iptables", address.proto, address.port)
 
 
 def table(facts: Facts) -> Iterator[Finding]:
@@ -68,7 +80,7 @@ def table(facts: Facts) -> Iterator[Finding]:
     settings, rules = facts.settings, facts.rules
     if not settings.firewall:
         return
-    led = {(rule.proto, rule.port) for rule in known(rules.mapped)}
+    led = _led(known(rules.mapped))
     there = known(rules.served)
     if there is None:
         docker = facts.docker
@@ -76,7 +88,7 @@ def table(facts: Facts) -> Iterator[Finding]:
             p.address
             for container in known(docker).containers
             for p in container.published
-            if served(p.address) is not None and (p.address.proto, p.address.port) in led
+            if served(p.address) is not None and _way(p.address) in led
         ]
         if published:
             yield Finding(

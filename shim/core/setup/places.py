@@ -3,6 +3,7 @@
 FILE = "/usr/local/bin/envoy-docker-shim"
 CONFIG = "/etc/envoy-docker-shim.yaml"
 UNITS = "/etc/systemd/system"
+LOGROTATE = "/etc/logrotate.d/envoy-docker-shim"
 REGISTRAR, ENVOY = "envoy-docker-shim.service", "envoy.service"
 # The strict way's.
 EGRESS, RULES = "docker-egress.service", "/etc/docker-egress.nft"

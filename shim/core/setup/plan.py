@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from shim.core.setup import egress, places
 from shim.core.setup.daemon_json import PROXY, PROXY_PATH
-from shim.core.setup.facts import Facts
+from shim.core.setup.facts import Envoy, Facts
 from shim.core.setup.record import Record, Settings
 from shim.core.setup.settings import Refused, digest, merged, switched
 from shim.core.setup.steps import (
@@ -120,8 +120,18 @@ def _put_files(facts: Facts, plan: Plan, shipped: Mapping[str, bytes]) -> None:
             continue
         content = _unit(path, content, facts.envoy.path)
         if present.get(path) != digest(content):
-            plan.steps.append(Write(path, content, "anew" if path in present else "a unit"))
+            plan.steps.append(Write(path, content, _what(path, facts.envoy) + " anew" * (path in present)))
         _belongs(record, path)
+
+
+def _what(path: str, envoy: Envoy) -> str:
+    if path.endswith(f"/{places.ENVOY}"):
+        return f"the unit of {envoy.path}, version {envoy.version}"
+    if path == places.RULES:
+        return "the rules that take the place of Docker's"
+    if path == places.LOGROTATE:
+        return "how the access log is rotated"
+    return "a unit" if path.endswith(".service") else "a drop-in for Docker's unit"
 
 
 def _belongs(record: Record, path: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shim.core.docker.containers import Port, ports_of
 from shim.core.docker.labels import LABELS, said_of, service_of, serving_of
-from shim.core.envoy.modes import MODES, Serving
+from shim.core.envoy.modes import FALLBACK_MODE, MODES, Serving, none_of_the_modes
 from tests.harness.fake_dockerd import make_container
 
 DEFAULT = Serving(MODES["http"])
@@ -43,7 +43,7 @@ def problem(labels: dict[str, str], port: Port = WEB) -> str:
         ({"ProxyMode": "tcp", "ProxyMode.5432": "direct"}, "direct", "tcp"),
         ({"ProxyMode.5432": "tcp", "ProxyMode.5432/tcp": "direct"}, "direct", "http"),
         ({"ProxyMode": "tcp", "ProxyMode.80": " "}, "tcp", "tcp"),
-        ({"ProxyMode": "tcp", "ProxyMode.80": "grpc"}, "tcp", "auto"),
+        ({"ProxyMode": "tcp", "ProxyMode.80": "grpc"}, "tcp", FALLBACK_MODE.name),
     ],
 )
 def test_a_ports_own_label_holds_and_the_containers_is_the_default(
@@ -68,7 +68,7 @@ def test_clients_addresses_can_be_kept_for_one_port() -> None:
 def test_a_wrong_value_is_a_problem_of_that_port_alone() -> None:
     labels = {"ProxyMode.5432": "postgres"}
     assert problem(labels, WEB) == ""
-    assert problem(labels, DATABASE).startswith("label ProxyMode.5432='postgres' is none of auto")
+    assert problem(labels, DATABASE).startswith(f"label ProxyMode.5432='postgres' is {none_of_the_modes()}")
 
 
 @pytest.mark.parametrize(

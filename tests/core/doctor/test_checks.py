@@ -324,6 +324,9 @@ def test_a_check_finds_its_fault(check: str, change: Change, says: str) -> None:
         ("http", both(counted(downstream_cx_protocol_error=3), told(binding(mode="tcp")))),
         ("table", both(of("rules", served=None, mapped=()))),
         ("table", both(of("rules", served=None), of("settings", firewall=False))),
+        # Docker has a rule for IPv4 only, and a direct port is not for the table.
+        ("table", told(binding(), binding(address="::"))),
+        ("table", both(of("rules", served=frozenset()), told(binding(mode="direct")))),
         ("egress", of("docker", networks=(NETWORK._replace(subnets=("10.9.0.0/16",), used=False),))),
         ("egress", of("docker", networks=(NETWORK._replace(subnets=("10.9.0.0/16",), masqueraded=False),))),
         ("internal", of("docker", version=(20, 10), networks=(NETWORK._replace(internal=True),))),
