@@ -141,7 +141,7 @@ class Attack:
                 flooded = self.ports_in_use()
                 eventually(
                     lambda: all(watch.done >= ENOUGH or watch.failures for watch in watches.values()),
-                    60,
+                    120,
                     "enough was tried",
                 )
             failed = {name: len(watch.failures) for name, watch in watches.items()}

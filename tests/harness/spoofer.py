@@ -2,8 +2,9 @@
 
 Run as a program, as root, in the namespace of a neighbour:  spoofer.py TARGET PORT[,PORT...] SOURCES RATE
 Each source sends to one of the ports, RATE datagrams a second in all, over and over until the program is
-killed; it prints "flooding" as it begins, and "round" whenever all have been through once.  A sender that was
-held up does not make up for it: on a busy machine fewer datagrams come, never a burst of them.
+killed; it prints "flooding" as it begins, and "round" whenever all have been through once.  From then on it
+is LATER times as slow, which is enough to keep what the sources have taken.  A sender that was held up does
+not make up for it: on a busy machine fewer datagrams come, never a burst of them.
 """
 
 import ipaddress
@@ -16,6 +17,7 @@ import time
 SOURCES = ipaddress.ip_network("10.204.0.0/16")
 PAYLOAD = b"spoofed"
 BATCH = 50  # datagrams between two looks at the clock
+LATER = 3
 
 
 def packet(source: int, target: bytes, port: int) -> bytes:
@@ -30,15 +32,16 @@ def main(target: str, ports: list[int], sources: int, rate: int) -> None:
     packets = [packet(source, there, ports[source % len(ports)]) for source in range(sources)]
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
         print("flooding", flush=True)
-        due = time.monotonic()
+        due, pause = time.monotonic(), BATCH / rate
         for number, data in enumerate(itertools.cycle(packets), 1):
             sock.sendto(data, (target, 0))
             if number % BATCH == 0:
                 now = time.monotonic()
-                due = max(due + BATCH / rate, now)
+                due = max(due + pause, now)
                 time.sleep(due - now)
             if number % len(packets) == 0:
                 print("round", flush=True)
+                pause = LATER * BATCH / rate
 
 
 if __name__ == "__main__":
