@@ -185,7 +185,7 @@ def test_two_ports_of_a_container_are_served_each_in_its_own_way(stack: Stack) -
     assert stack.get(8050).text == "hello\n"
     eventually(lambda: echoes(stack, "127.0.0.1", 8051), 10, "the echo answers")
     web, echo = stack.binding(8050), stack.binding(8051)
-    assert (web["mode"], web["cluster"]) == ("auto", "shop-8050")
+    assert (web["mode"], web["cluster"]) == ("http", "shop-8050")
     assert (echo["mode"], echo["cluster"]) == ("tcp", "echo-8051")
     status = stack.registrar.command("status", check=False)
     (line,) = [line for line in status.stdout.splitlines() if "ProxyMode.81" in line]
