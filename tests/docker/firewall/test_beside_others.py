@@ -179,8 +179,8 @@ def test_a_registrar_that_is_to_keep_no_table_takes_its_predecessors_away(stack:
         assert ways(stack, 8307)["0.0.0.0"] == ("docker", "firewall: off")
         assert ask(stack.host.neighbour, Host.ip, 8307) == ("web", Host.neighbour_ip, "")
         assert stack.host.run("nft", "list", "tables").count("envoy_docker_shim") == 0
-        code, _, report = status(stack)
-        assert (code, report["firewall"]["wanted"]) == (0, False)
+        code, text, report = status(stack)
+        assert (code, report["firewall"]["wanted"]) == (0, False), text
     finally:
         stack.registrar.end()
         configure(stack, firewall=True)

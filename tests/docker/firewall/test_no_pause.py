@@ -128,7 +128,7 @@ def test_the_file_is_upgraded(stack: Stack, engine: Engine, crowd: Crowd) -> Non
 def test_the_ruleset_is_flushed(stack: Stack, engine: Engine, crowd: Crowd) -> None:
     """Docker's rules, too, and with them what would lead past Envoy."""
     for _ in range(FLUSHES):
-        eventually(lambda: youngest(stack) == TABLE, 5, "the table is younger than Docker's")
+        eventually(lambda: youngest(stack) == TABLE, 10, "the table is younger than Docker's")
         saved = stack.host.run("iptables-save"), stack.host.run("ip6tables-save")
         stack.host.run("nft", "flush", "ruleset")
         eventually(lambda: elements(stack.host), 5, "the table is back")
