@@ -169,7 +169,7 @@ ROOMS = {
     "tests.demo": {"tests.harness"},
     "tests.bench": {"bench"},
     "tests.artifact": HARNESS,
-    "tests.commands": HARNESS,
+    "tests.commands": {"shim.commands", *HARNESS},
     "tests.docker": {"shim", *HARNESS},
     "tests.examples": {"shim", *HARNESS},
     "tests.machine": {*HARNESS, "tests.examples.documents"},  # what the pages say is done there
