@@ -85,7 +85,7 @@ def _bootstrap(process: Process, config: Config, broken: bool) -> Bootstrap:
     """Raises OSError, ValueError, LookupError: it cannot be found or read."""
     path = _file(process)
     # As that process sees it: it may be in a container.
-    at = Path(f"/proc/{process.pid}/root{path}")
+    at = Path("/proc", str(process.pid), "root", path.lstrip("/"))
     document = yaml.safe_load(at.read_text())
     node = document["node"]
     mine = Path(path).parent
