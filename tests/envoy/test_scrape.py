@@ -50,7 +50,9 @@ def test_prometheus_reads_both_under_any_name_of_the_host_and_nobody_reads_more(
 
     def current() -> bool:
         text = dechunk(served.get().body).decode()
-        return exposition.read(text).value("envoy_docker_shim_envoys") == 1
+        found = exposition.read(text)
+        acknowledged = found.value("envoy_docker_shim_acknowledgements_total", kind="listeners")
+        return found.value("envoy_docker_shim_envoys") == 1 and acknowledged >= 1
 
     eventually(current, 10, interval=0.6)
     answer = served.get(REGISTRAR_PAGE, f"Accept: {OPENMETRICS}")

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import cannot
 from tests.harness.engines import Engine, Missing
 from tests.harness.machine import Machine
+from tests.harness.wait import eventually
 
 
 @contextmanager
@@ -26,3 +27,13 @@ def booted(engine: Engine) -> Iterator[Machine]:
 def machine(engine: Engine) -> Iterator[Machine]:
     with booted(engine) as running:
         yield running
+
+
+def statistics(machine: Machine) -> str:
+    """Envoy's page for Prometheus; it is there twice a second (docs/security.md, "Bounds")."""
+
+    def page() -> str:
+        answer = machine.host.http_get("http://127.0.0.1:9901/stats/prometheus?usedonly")
+        return answer.text if answer.status == 200 else ""
+
+    return eventually(page, 10, "the page of statistics")

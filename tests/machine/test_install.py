@@ -15,7 +15,7 @@ from tests.harness.machine import Machine
 from tests.harness.netns import CommandError
 from tests.harness.rootfs import VOLATILE, changes
 from tests.harness.wait import eventually
-from tests.machine.conftest import booted
+from tests.machine.conftest import booted, statistics
 from tests.machine.installing import install_command
 from tests.machine.outage import Asking, echo, http
 from tests.machine.versions import as_version
@@ -79,9 +79,8 @@ def _answers(machine: Machine, ask: Any) -> bool:
 
 def counted(machine: Machine) -> dict[str, int]:
     """What Envoy has counted for each container."""
-    page = machine.host.http_get("http://127.0.0.1:9901/stats/prometheus?usedonly").text
     kinds = r'envoy_(?:http_downstream_rq|tcp_downstream_cx)_total\{[^}]*prefix="(web|db)-\d+"\} (\d+)$'
-    return {name: int(number) for name, number in re.findall(kinds, page, re.MULTILINE)}
+    return {name: int(number) for name, number in re.findall(kinds, statistics(machine), re.MULTILINE)}
 
 
 def served(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from tests.harness.docker import IMAGE
 from tests.harness.engines import Engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
-from tests.machine.conftest import booted
+from tests.machine.conftest import booted, statistics
 from tests.machine.installing import install_by_hand
 
 pytestmark = [pytest.mark.machine, pytest.mark.envoy]
@@ -62,8 +62,8 @@ def network(machine: Machine) -> list[str]:
 
 def requests(machine: Machine) -> int:
     """How many requests the Envoy that runs now has had for the container."""
-    page = machine.host.http_get("http://127.0.0.1:9901/stats/prometheus?usedonly").text
-    found = re.findall(r'^envoy_http_downstream_rq_total\{[^}]*prefix="c1-8080"\} (\d+)$', page, re.MULTILINE)
+    pattern = r'^envoy_http_downstream_rq_total\{[^}]*prefix="c1-8080"\} (\d+)$'
+    found = re.findall(pattern, statistics(machine), re.MULTILINE)
     return sum(map(int, found))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from shim.commands.status import COLUMNS
 from tests.docker.firewall.rig import (
     SECOND,
     SECOND6,
@@ -85,7 +86,7 @@ def test_whoever_asks_is_served_through_envoy_and_named(stack: Stack, other: str
     assert report["firewall"]["docker_rules"] is True
     assert report["firewall"]["addresses"] == 4
     rows = [line.split() for line in text.splitlines() if ":808" in line]
-    assert [row[3] for row in rows] == ["envoy"] * 4
+    assert [row[COLUMNS.index("NETWORK")] for row in rows] == ["envoy"] * 4
 
 
 def test_two_addresses_with_one_port_are_two_services_and_a_third_is_nobodys(stack: Stack) -> None:
