@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
@@ -78,8 +78,7 @@ class Run:
         self.clients: Clients
         self.faults: Faults
         self.lag = 0.0  # by how much the machine was late at worst: what is late by that is its own doing
-        # It has what it needs for the firewall by then.
-        eventually(lambda: json.loads(stack.registrar.read("/status").text)["firewall"]["whole"])
+        eventually(lambda: _has_all_it_needs(json.loads(stack.registrar.read("/status").text)))
         self.base = usage(stack.registrar.pid)  # before there is any container
         self.emptied: Usage  # when all of them are gone
         self.warm: Usage  # once the registrar is the last one, with all containers
@@ -150,3 +149,9 @@ class Run:
                 pid = self.stack.registrar.pid
                 self.samples.append(Sample(time.monotonic() - began, pid, len(bindings), usage(pid)))
             await trio.sleep(SAMPLE_EVERY)
+
+
+def _has_all_it_needs(status: dict[str, Any]) -> bool:
+    """Whether the registrar has opened what it keeps open: for firewall, Docker, both of Envoy's polls."""
+    polls = [envoy[kind]["acknowledged"] for envoy in status["envoys"] for kind in ("listeners", "clusters")]
+    return bool(status["firewall"]["whole"] and status["docker"]["reachable"] and polls and all(polls))
