@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
+from io import TextIOWrapper
 from typing import NamedTuple
 
 from shim.commands.common import CommandError, complain, configuration, parser
@@ -48,6 +49,8 @@ def main(args: list[str]) -> int:
     if options.lines < 0:
         read.error(f"--lines {options.lines}: must not be below 0")
     config = configuration(options.config)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what this terminal's encoding does not have
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     wanted = Wanted(options.service, options.errors, None if options.json else Shape(local_time, colours))
     try:
@@ -63,7 +66,7 @@ def main(args: list[str]) -> int:
         # Whoever read has read enough; Python must not try again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        complain(f"{error.filename or 'the log'}: cannot be read: {error.strerror}")
+        complain(f"{error.filename or 'the log'}: cannot be read: {error.strerror or error}")
         return 1
     except CommandError as error:
         complain(str(error))

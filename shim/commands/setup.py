@@ -1,6 +1,7 @@
 """What `install` and `uninstall` share: who may run them, and the question before."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -63,11 +64,16 @@ def doing(plan: Plan, config: Config) -> Doing:
 
 
 def done(act: Callable[[Iterable[Step]], None], plan: Plan, verb: str) -> bool:
-    """Do all of the plan; whether it worked."""
+    """Do all of the plan; whether it worked.  Signals that end a program interrupt it, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         act(plan.steps)
-    except SetupError as error:
+    except (SetupError, OSError) as error:
         complain(f"{verb} failed: {error}")
+        return False
+    except KeyboardInterrupt:
+        complain(f"{verb} was interrupted")
         return False
     return True
 

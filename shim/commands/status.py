@@ -198,7 +198,7 @@ def _row(binding: dict[str, Any]) -> tuple[str, ...]:
         binding["state"],
         _address(binding),
         binding["mode"] or "-",
-        binding["mode_by"] or "-",
+        binding.get("mode_by") or "-",
         binding["network"]["by"],
         binding["service"] or "-",
         binding["environment"] or "-",

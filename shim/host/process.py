@@ -2,6 +2,7 @@
 
 import os
 import resource
+import time
 from typing import NamedTuple
 
 
@@ -17,24 +18,18 @@ class Figures(NamedTuple):
 
 
 def figures() -> Figures:
-    """As of now (proc(5): stat, fields 22, 23 and 24; the boot's time in /proc/stat).  Raises OSError."""
+    """As of now (proc(5): stat, fields 22, 23 and 24).  Raises OSError."""
     with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
         # After the name, which may hold anything, comes field 3.
         fields = file.read().rpartition(")")[2].split()
+    # Not from the boot's time in /proc/stat, which a unit with ProcSubset=pid does not see.
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     used = resource.getrusage(resource.RUSAGE_SELF)
     return Figures(
         cpu=used.ru_utime + used.ru_stime,
-        started=_boot_time() + int(fields[19]) / os.sysconf("SC_CLK_TCK"),
+        started=time.time() - age,
         resident=int(fields[21]) * resource.getpagesize(),
         virtual=int(fields[20]),
         open_files=len(os.listdir("/proc/self/fd")),
         max_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     )
-
-
-def _boot_time() -> float:
-    with open("/proc/stat", encoding="ascii") as file:
-        for line in file:
-            if line.startswith("btime "):
-                return float(line.split()[1])
-    return 0.0

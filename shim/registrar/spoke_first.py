@@ -51,30 +51,40 @@ async def watch(state: State, default_admin: str, file: Path) -> None:
         began = trio.current_time()
         if began < until:
             await _ask_all(state, default_admin)
+            count = accepted()
             saved = _save(file, state.labelling.server_first, saved)
             await trio.sleep(min(SHARE * (trio.current_time() - began), 60.0))
-        seen = accepted() if began < until else count
+        seen = count
 
 
 async def _ask_all(state: State, default_admin: str) -> None:
+    """Ask all; who has said a first word has to answer the second question too, for it may have seen HTTP."""
+    limit = min(SIZE_BASE + SIZE_EACH * len(state.registry), SIZE_LIMIT)
     spoke: set[str] = set()
     answered: set[str] = set()
-    limit = min(SIZE_BASE + SIZE_EACH * len(state.registry), SIZE_LIMIT)
-    for session in state.sessions.trusted():
-        try:
-            with trio.fail_after(TIMEOUT):
-                spoke.update(spoke_first(await _page(session, default_admin, SPOKE_FIRST_PAGE, limit)))
-                if suspects(state.registry, spoke):
-                    answered.update(answered_http(await _page(session, default_admin, ANSWERED_PAGE, limit)))
-        except (OSError, ValueError, trio.TooSlowError) as error:
-            reason = printable(str(error), 200) or type(error).__name__
-            log.debug("Envoy %s does not say who speaks first: %s", session.node, reason)
-    if suspects(state.registry, spoke):
-        state.take_in_who_speaks_first(spoke, answered)
+    sessions = []
+    for session in list(state.sessions.trusted()):
+        if (lines := await _page(session, default_admin, SPOKE_FIRST_PAGE, limit)) is not None:
+            sessions.append(session)
+            spoke.update(spoke_first(lines))
+    if not suspects(state.registry, spoke):
+        return
+    for session in sessions:
+        if (lines := await _page(session, default_admin, ANSWERED_PAGE, limit)) is None:
+            return
+        answered.update(answered_http(lines))
+    state.take_in_who_speaks_first(spoke, answered)
 
 
-async def _page(session: Session, default_admin: str, page: str, limit: int) -> list[str]:
-    body = await read_page(admin_of(session, default_admin), page, limit)
+async def _page(session: Session, default_admin: str, page: str, limit: int) -> list[str] | None:
+    """The page's lines; None: there is no answer, for now."""
+    try:
+        with trio.fail_after(TIMEOUT):
+            body = await read_page(admin_of(session, default_admin), page, limit)
+    except (OSError, ValueError, trio.TooSlowError) as error:
+        reason = printable(str(error), 200) or type(error).__name__
+        log.debug("Envoy %s does not say who speaks first: %s", session.node, reason)
+        return None
     return body.decode("ascii", "replace").splitlines()
 
 

@@ -26,7 +26,7 @@ AGAIN = 4.0
 class WakeUps:
     """``say`` sends a word to the shim of a lease."""
 
-    def __init__(self, say: Callable[[int, str], None], net: Path = Path("/proc/net")) -> None:
+    def __init__(self, say: Callable[[int, str], None], net: Path = Path("/proc/self/net")) -> None:
         self._say = say
         self._net = net
         self._begun: dict[int, Address | None] = {}  # by lease

@@ -28,13 +28,14 @@ class Switch:
     step: SwitchDocker
     api: DockerApi
     before: FileState | None = None
+    begun: bool = False  # ``before`` is known; until then there is nothing to undo
     lent: bool = False  # live-restore is on in dockerd, and was not
     restarted: bool = False
 
     def there(self) -> None:
         """Raises SetupError, with the file as it was before if Docker has not been restarted yet."""
         step = self.step
-        self.before = read_file(step.path)
+        self.before, self.begun = read_file(step.path), True
         if not step.restart:
             self._write(step.after)
             return
@@ -52,6 +53,8 @@ class Switch:
 
     def back(self) -> None:
         """As it was, with a restart only if there was one.  Raises SetupError."""
+        if not self.begun:
+            return
         before = self.before.content if self.before else None
         if self.restarted:
             self._write(_with_live_restore(before, True) if self.step.borrow else before)

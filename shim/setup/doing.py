@@ -1,7 +1,9 @@
 """Does the steps of a plan in order, and takes them back in the reverse order when one fails."""
 
+import contextlib
 import copy
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -44,10 +46,11 @@ class Doing:
         clear_table: Callable[[], None],
         say: Callable[[str], None],
     ) -> None:
-        self._record, self._clear, self._say = record, clear_table, say
+        self._record, self._clear, self._tell = record, clear_table, say
         self._undo: list[tuple[str, Callable[[], None]]] = []
         self._kept: list[str] = []
-        self._units_changed = False
+        self._units_changed = self._units_started = False
+        self._undoes = False
         self._does: dict[type, Callable[[Any], None]] = {
             Write: self._write,
             Copy: self._copy,
@@ -67,13 +70,14 @@ class Doing:
 
     def install(self, steps: Iterable[Step]) -> None:
         """All of them.  Raises SetupError, and then things are as they were, or the text says what is not."""
+        self._undoes = True
         try:
             self._keep(places.RECORD)
             self._undo.append(("units", self._units_as_before()))
             self._save()
             self._each(steps)
             self._save()
-        except SetupError as error:
+        except (SetupError, OSError) as error:
             raise SetupError(f"{error}{self._all_back()}") from None
         except BaseException:
             self._say(f"interrupted{self._all_back()}")
@@ -92,19 +96,27 @@ class Doing:
             self._say(f"{number}. done, {time.monotonic() - began:.1f} s")
 
     def _all_back(self) -> str:
-        """Undo; returns how that went."""
+        """Undo, whatever happens meanwhile; returns how that went."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         self._say("undoing it")
         failed = []
         for what, undo in reversed(self._undo):
             try:
                 undo()
-            except (SetupError, OSError) as error:
+            except Exception as error:  # one that fails must not keep the others from being done
                 failed.append(f"{what}: {error}")
         for path in self._kept:
-            files.forget(path)
+            with contextlib.suppress(SetupError):
+                files.forget(path)
         if failed:
             return f"; NOT undone: {'; '.join(failed)}"
         return "; all is as it was before"
+
+    def _say(self, line: str) -> None:
+        """Whoever reads it may be gone, or the disk full: the steps go on."""
+        with contextlib.suppress(OSError):
+            self._tell(line)
 
     def _do(self, step: Step) -> None:
         """One step.  Raises SetupError."""
@@ -147,7 +159,7 @@ class Doing:
             if self._units_changed:
                 systemctl("daemon-reload")
             for name, state in states.items():
-                if state["ActiveState"] == "active":
+                if state["ActiveState"] == "active" and self._units_started:
                     systemctl("restart", name)
 
         return undo
@@ -169,6 +181,7 @@ class Doing:
                 files.remove_tree(places.RUN)
 
         self._undo.append((str(step), undo))
+        self._units_started = True
         systemctl("enable", *step.units)
         for name in step.units:
             try:
@@ -185,7 +198,15 @@ class Doing:
         if known is not None and step.borrow:
             known.borrowing = True
             self._save()
-        switch.there()
+        try:
+            switch.there()
+        except SetupError:
+            if not self._undoes:  # as it is from then on, it was before
+                switch.back()
+                if known is not None:
+                    known.borrowing = False
+                    self._save()
+            raise
         if known is not None and step.restart:
             known.waits, known.borrowing = "", False
             self._save()

@@ -60,12 +60,14 @@ def directories_to(path: str) -> list[str]:
 
 
 def keep(path: str) -> bool:
-    """Keep what is there now under a second name; whether there is anything."""
+    """Keep what is there now under a second name; whether there is anything.  Raises SetupError."""
     forget(path)
     try:
         os.link(path, _beside(path, OLD))
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise SetupError(f"{path} cannot be kept under a second name: {error.strerror}") from None
     return True
 
 
@@ -79,9 +81,13 @@ def put_back(path: str) -> None:
 
 
 def forget(path: str) -> None:
-    """Drop what was kept."""
-    with contextlib.suppress(FileNotFoundError):
+    """Drop what was kept.  Raises SetupError."""
+    try:
         os.unlink(_beside(path, OLD))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SetupError(f"{_beside(path, OLD)} cannot be removed: {error.strerror}") from None
 
 
 def remove(path: str) -> None:

@@ -8,9 +8,10 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from shim.core.setup import daemon_json, places
-from shim.core.setup.daemon_json import ABSENT, PROXY_PATH, Change
+from shim.core.setup.daemon_json import ABSENT, LIVE_RESTORE, PROXY_PATH, Change
 from shim.core.setup.facts import DockerFacts
 from shim.core.setup.json_text import BrokenJson
 from shim.core.setup.settings import switched
@@ -57,7 +58,7 @@ class LentSettings:
         if not daemon_json.changes(text, settings):
             # Of an `up` that was killed.
             self._before = docker.kept
-            if docker.kept is None:
+            if docker.kept is None or not _is_made_of(docker.kept, text, settings):
                 back, _ = daemon_json.unmerge(text, [Change(PROXY_PATH, ABSENT, self.file)])
                 self._before = back.encode() if back.strip(" \n{}") else None
         before = _decoded(self._before)
@@ -104,7 +105,18 @@ def _look() -> DockerFacts:
         docker = look_at_docker()
         if docker.installed:
             return docker
-    return DockerFacts(settings=read_file(SETTINGS), kept=content_of(SETTINGS + places.KEPT))
+    path = os.path.realpath(SETTINGS)
+    return DockerFacts(settings_path=path, settings=read_file(path), kept=content_of(path + places.KEPT))
+
+
+def _is_made_of(kept: bytes, text: str, settings: dict[str, Any]) -> bool:
+    """Whether the file is this copy with our settings, and nobody has changed it since.
+
+    live-restore may be in it for a restart only.
+    """
+    before = _decoded(kept)
+    made = daemon_json.merge(before, daemon_json.changes(before, settings))
+    return text in (made, *(daemon_json.put(made, LIVE_RESTORE, on) for on in (True, False)))
 
 
 def _decoded(content: bytes | None) -> str:

@@ -13,6 +13,7 @@ from shim import __version__
 from shim.core.setup import places
 from shim.core.setup.facts import DockerFacts, Envoy, Facts, FileState
 from shim.core.setup.record import BadRecord, Record, read
+from shim.host.trusted_paths import is_trusted
 from shim.setup.docker_api import DockerApi
 from shim.setup.strict import user_rules
 from shim.setup.tools import SetupError, run, systemctl, unit
@@ -63,7 +64,8 @@ def look_at_docker() -> DockerFacts:
         return DockerFacts(installed=False)
     pid = int(state["MainPID"])
     flags = flags_of(command_line(pid) if pid else _to_be_started(state["ExecStart"]))
-    path = flags.get("config-file", SETTINGS)
+    # Where it is a link, the file that is meant: it stays a link.
+    path = os.path.realpath(flags.get("config-file", SETTINGS))
     facts = {
         "flags": flags,
         "settings_path": path,
@@ -95,7 +97,7 @@ def flags_of(argv: list[str]) -> dict[str, str]:
     {'H': 'fd://', 'live-restore': 'true', 'config-file': '/x'}
     """
     found: dict[str, str] = {}
-    for word, following in zip(argv[1:], [*argv[2:], "-"], strict=True):
+    for word, following in zip(argv[1:], [*argv[2:], "-"], strict=False):
         if word.startswith("-"):
             name, equals, value = word.lstrip("-").partition("=")
             found[name] = value if equals else "true" if following.startswith("-") else following
@@ -162,7 +164,9 @@ def _for_everybody(path: str) -> bool:
     if not re.fullmatch(rf"(/usr|/opt|{places.STATE})/[A-Za-z0-9_./+-]+", path):
         return False
     parts = [path, *map(str, Path(path).parents)]
-    return all(os.stat(part).st_mode & 0o001 and os.stat(part).st_uid == 0 for part in parts)
+    return is_trusted(Path(path), 0) and all(
+        os.stat(part).st_mode & 0o001 and os.stat(part).st_uid == 0 for part in parts
+    )
 
 
 def read_record() -> Record | None:

@@ -142,14 +142,16 @@ def older_shims(facts: Facts) -> Iterator[Finding]:
 
 def container_listens(facts: Facts) -> Iterator[Finding]:
     """The container listens where Docker's network reaches it."""
-    unseen = []
+    unseen, told = [], set()
     for container in known(facts.docker).containers:
         if isinstance(container.listens, Unknown):
             unseen.append(f"{container.name}: {container.listens.why}")
             continue
         for published in container.published:
-            if published.address.proto != "tcp":
+            # Of both families' addresses one is enough.
+            if published.address.proto != "tcp" or (container.name, published.port) in told:
                 continue
+            told.add((container.name, published.port))
             ips = {ip for ip, port in container.listens if port == published.port}
             if not ips:
                 yield Finding(

@@ -119,6 +119,8 @@ def stale(facts: Facts) -> Iterator[Finding]:
         for p in container.published
         for ip in container.ips
     }
+    # On an overlay network Docker's list leaves out the address that its rules lead to; a shim knows it.
+    alive |= {(b["protocol"], b["port"], b["backend"]) for b in facts.bindings}
     for rule in known(facts.rules.mapped):
         if rule.chain == "DOCKER" and (rule.proto, rule.port, rule.to) not in alive:
             yield Finding(

@@ -69,15 +69,18 @@ class ServerFirst:
         is silent for long is no greeting.
         """
         looked_at = [lease for lease in leases if lease.is_looked_at]
+        speaks_http = {_port_of(lease) for lease in looked_at if lease.cluster in answered}
         found = {lease for lease in suspects(looked_at, spoke) if lease.cluster not in answered}
         for lease in found:
-            assert lease.service is not None
-            self.learn(lease.service.image, lease.binding.backend.port)
+            if (key := _port_of(lease)) not in speaks_http:
+                self.learn(*key)
         changed = []
         for lease in looked_at:
             assert lease.service is not None and lease.serving is not None
-            serving = self.decided(lease.serving, lease.service.image, lease.binding.backend.port)
-            if serving is lease.serving and lease in found:  # of an image without a name
+            if lease.cluster in answered:
+                continue
+            serving = self.decided(lease.serving, *_port_of(lease))
+            if serving is lease.serving and lease in found:  # its image has no name, or speaks HTTP elsewhere
                 serving = _seen(serving)
             if serving is not lease.serving:
                 changed.append((lease, lease.service, serving))
@@ -112,6 +115,12 @@ def suspects(leases: Iterable[Lease], spoke: Collection[str]) -> list[Lease]:
         and lease.service is not None
         and origin_of(lease.service, lease.binding.backend) in spoke
     ]
+
+
+def _port_of(lease: Lease) -> tuple[str, int]:
+    """What is learnt of: the image, and the container's port."""
+    assert lease.service is not None
+    return lease.service.image, lease.binding.backend.port
 
 
 def _seen(serving: Serving) -> Serving:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from shim.core.setup import egress, places
 from shim.core.setup.daemon_json import PROXY, PROXY_PATH
-from shim.core.setup.facts import Envoy, Facts
+from shim.core.setup.facts import Envoy, Facts, Port
 from shim.core.setup.record import Record, Settings
 from shim.core.setup.settings import Refused, digest, merged, switched
 from shim.core.setup.steps import (
@@ -62,7 +62,7 @@ def install(facts: Facts, wish: Wish, shipped: Mapping[str, bytes], record: Reco
     elif facts.docker.user_rules:
         plan.notes.append("rules in DOCKER-USER do not see served ports any more: move them to INPUT")
     if plan.steps and facts.docker.process and not plan.left and facts.docker.ports:
-        plan.steps.append(AwaitPorts(tuple(facts.docker.ports)))
+        plan.steps.append(AwaitPorts(_that_stay(facts, plan)))
     if facts.docker.edited and not facts.docker.validates and wish.restart_docker:
         plan.notes.append(
             f"{facts.docker.settings_path} was changed after Docker's start, and this Docker cannot check it:"
@@ -71,6 +71,13 @@ def install(facts: Facts, wish: Wish, shipped: Mapping[str, bytes], record: Reco
     if not facts.nft:
         plan.notes.append("there is no nft: until it is installed, clients on the network go past Envoy")
     return plan
+
+
+def _that_stay(facts: Facts, plan: Plan) -> tuple[Port, ...]:
+    """The published ports, but those of containers that do not start again after Docker's restart."""
+    stops = {found for step in plan.steps if isinstance(step, SwitchDocker) for found in step.stops}
+    gone = {port for found in stops if not found.restarts for port in found.ports}
+    return tuple(port for port in facts.docker.ports if port not in gone)
 
 
 def _checked(facts: Facts) -> str:

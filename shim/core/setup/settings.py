@@ -1,12 +1,13 @@
 """dockerd's settings as they are to be, worked out from the file and from what was done to it before."""
 
+import contextlib
 import hashlib
 from typing import NamedTuple
 
 from shim.core.setup import daemon_json, places
 from shim.core.setup.daemon_json import ABSENT, LIVE_RESTORE, PROXY_PATH, STRICT, Change
 from shim.core.setup.facts import DockerFacts
-from shim.core.setup.json_text import BrokenJson
+from shim.core.setup.json_text import BrokenJson, parse
 from shim.core.setup.record import Settings
 from shim.core.setup.steps import SwitchDocker
 
@@ -54,7 +55,7 @@ def restored(docker: DockerFacts, known: Settings) -> tuple[bytes | None, list[s
     try:
         if as_left(docker, known):
             return _before(docker, text, known), []
-        back, others = daemon_json.unmerge(text, known.changes)
+        back, others = daemon_json.unmerge(text, _made(docker, text, known))
     except BrokenJson as error:
         raise Refused(f"{docker.settings_path} is not valid: {error}") from None
     return back.encode() if docker.settings else None, others
@@ -80,8 +81,27 @@ def switched(
 
 
 def as_left(docker: DockerFacts, known: Settings) -> bool:
-    """Whether nobody has changed the file since we did."""
-    return known.borrowing or digest(docker.settings.content if docker.settings else None) == known.after
+    """Whether nobody has changed the file since we did.
+
+    Who was interrupted while live-restore was borrowed left it in the file as it was, or was to be.
+    """
+    content = docker.settings.content if docker.settings else None
+    if digest(content) == known.after:
+        return True
+    if not known.borrowing:
+        return False
+    forms = [content]
+    with contextlib.suppress(BrokenJson, UnicodeDecodeError):
+        forms += [daemon_json.put(_decoded(content), LIVE_RESTORE, was).encode() for was in (ABSENT, False)]
+    return any(digest(form) in (known.after, known.before) for form in forms)
+
+
+def _made(docker: DockerFacts, text: str, known: Settings) -> list[Change]:
+    """What we have changed in the file, and live-restore where it is borrowed still.  Raises BrokenJson."""
+    if not known.borrowing or not daemon_json.same(parse(text).get(LIVE_RESTORE, ABSENT), True):
+        return known.changes
+    kept = _decoded(docker.kept) if digest(docker.kept) == known.before else ""
+    return [*known.changes, Change(LIVE_RESTORE, parse(kept).get(LIVE_RESTORE, ABSENT), True)]
 
 
 def _before(docker: DockerFacts, text: str, known: Settings | None) -> bytes | None:
@@ -96,7 +116,7 @@ def _before(docker: DockerFacts, text: str, known: Settings | None) -> bytes | N
             return None
         if digest(docker.kept) == known.before:
             return docker.kept
-    return daemon_json.unmerge(text, known.changes)[0].encode()
+    return daemon_json.unmerge(text, _made(docker, text, known))[0].encode()
 
 
 def _decoded(content: bytes | None) -> str:

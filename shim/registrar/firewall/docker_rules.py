@@ -8,7 +8,8 @@ from shim.registrar.firewall.programs import ProgramError, Programs
 # Of its iptables backend, and of the nftables backend that Engine 29 has.
 PLACES = (("chain", "nat", "DOCKER"), ("table", "docker-bridges"))
 # Name the tables of iptables' older backend that are in use (netfilter's ip_tables and ip6_tables).
-LEGACY_TABLES = Path("/proc/net")
+# Not /proc/net, which a unit with ProcSubset=pid does not see.
+LEGACY_TABLES = Path("/proc/self/net")
 
 
 async def docker_rules(

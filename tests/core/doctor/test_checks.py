@@ -250,7 +250,11 @@ CASES: list[tuple[str, Change, str]] = [
         told(firewall={"wanted": True, "active": False, "whole": False, "reason": "no nft program"}),
         "no nft program",
     ),
-    ("stale-rules", of("docker", containers=()), "iptables -t nat -D DOCKER -p tcp --dport 8080"),
+    (
+        "stale-rules",
+        both(of("docker", containers=()), told(bindings=[])),
+        "iptables -t nat -D DOCKER -p tcp --dport 8080",
+    ),
     ("egress", of("rules", tables=()), "containers on bridge (172.17.0.0/16)"),
     ("egress", of("docker", networks=(NETWORK._replace(subnets=("10.9.0.0/16",)),)), "10.9.0.0/16"),
     (

@@ -101,6 +101,14 @@ def test_a_container_that_has_answered_http_is_looked_at_on() -> None:
     assert suspects(host.registry, [origin_of(make_service(container_id=f"{1:012}"), lease.binding.backend)])
 
 
+def test_nor_does_what_another_of_its_image_does_change_it() -> None:
+    host = Host()
+    serving, silent = host.start(1), host.start(2)
+    host.count(silent, answered=[serving.cluster])
+    assert (mode(serving), mode(silent)) == (("auto", "default"), ("tcp", "seen"))
+    assert mode(host.start(3)) == ("auto", "default"), "it is not remembered of the image"
+
+
 def test_without_an_images_name_it_holds_for_that_container_only() -> None:
     host = Host()
     one, other = (host.start(port, unnamed_service(Backend(f"172.17.0.{port}", 4000))) for port in (1, 2))

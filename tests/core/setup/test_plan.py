@@ -1,5 +1,6 @@
 """What `install` and `uninstall` plan on hosts of all kinds, without one."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -162,6 +163,27 @@ def test_who_was_interrupted_while_live_restore_was_borrowed_gives_it_back() -> 
     back = uninstall(cut, known, restart_docker=True, purge=True)
     found, _ = after(cut, back)
     assert found.docker.settings is not None and found.docker.settings.content == SETTINGS.content
+
+
+def test_what_others_change_after_such_an_interruption_stays_too() -> None:
+    there, known = after(host(), planned(host()))
+    assert known.settings is not None and there.docker.settings is not None
+    known.settings.borrowing = True
+    borrowed = put(there.docker.settings.content.decode(), "live-restore", True)
+    edited = FileState(put(borrowed, "mtu", 1400).encode())
+    cut = replace(there, docker=replace(there.docker, settings=edited, live_restore=True))
+    again = switch(cut, known).after or b""
+    assert json.loads(again) == json.loads(put(there.docker.settings.content.decode(), "mtu", 1400))
+    found, _ = after(cut, uninstall(cut, known, restart_docker=True, purge=True))
+    assert found.docker.settings is not None
+    assert found.docker.settings.content == b'{"debug": true, "mtu": 1400}'
+
+
+def test_ports_of_containers_that_stay_stopped_are_not_waited_for() -> None:
+    (waits,) = [
+        step for step in planned(host(docker=docker(swarm=True))).steps if isinstance(step, AwaitPorts)
+    ]
+    assert {port.container for port in waits.ports} == {"web"}
 
 
 def test_live_restore_that_is_on_stays_untouched() -> None:
