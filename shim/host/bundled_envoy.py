@@ -129,12 +129,20 @@ def _unpack(file: str, bundle: Bundle, directory: Path) -> None:
         except BaseException:
             os.unlink(partial)
             raise
-        # 100 MB each.  The last one stays, for an upgrade that is taken back.
+        # 100 MB each.  The last one stays, for an upgrade that is taken back; and the one that a unit runs.
         link = directory / LINK
         last = os.readlink(link) if link.is_symlink() else ""
         for old in directory.glob("envoy-[0-9]*-*"):
-            if old.name not in (bundle.name, last):
+            if old.name not in (bundle.name, last, _installed(directory)):
                 old.unlink()
+
+
+def _installed(directory: Path) -> str:
+    """The name of the program that `install` has made a unit of, which its record there says; or none."""
+    try:
+        return os.path.basename(str(json.loads((directory / "installed.json").read_bytes())["envoy"]))
+    except (OSError, ValueError, TypeError, LookupError):
+        return ""
 
 
 def _checksum(content: IO[bytes]) -> str:

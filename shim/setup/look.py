@@ -61,7 +61,9 @@ def look_at_docker() -> DockerFacts:
     """dockerd, its command line and its settings.  Raises SetupError."""
     state = unit("docker.service", "LoadState", "MainPID", "ExecStart")
     if state["LoadState"] != "loaded":
-        return DockerFacts(installed=False)
+        path = os.path.realpath(SETTINGS)  # they may have stayed
+        kept = content_of(path + places.KEPT)
+        return DockerFacts(installed=False, settings_path=path, settings=read_file(path), kept=kept)
     pid = int(state["MainPID"])
     flags = flags_of(command_line(pid) if pid else _to_be_started(state["ExecStart"]))
     # Where it is a link, the file that is meant: it stays a link.

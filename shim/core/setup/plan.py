@@ -50,7 +50,8 @@ def install(facts: Facts, wish: Wish, shipped: Mapping[str, bytes], record: Reco
     envoy = _checked(facts)
     made = copy.deepcopy(record) or Record(facts.version)
     made.version, made.strict = facts.version, wish.strict
-    if wish.strict:
+    if wish.strict and (facts.docker.process or places.RULES not in facts.present):
+        # Without a dockerd nobody knows its networks, and the rules stay as they are.
         shipped = {**shipped, places.RULES: egress.rules(facts.docker.networks).encode()}
     made.envoy, made.envoy_given = envoy, wish.envoy_given or (record is not None and record.envoy_given)
     plan = Plan(made)

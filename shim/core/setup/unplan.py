@@ -40,7 +40,7 @@ def _docker(facts: Facts, record: Record, plan: Plan, restart_docker: bool) -> N
     if f"{places.UNITS}/{places.EGRESS}" in record.files:
         # Docker's own rules come with its restart, and these would shut its ports.
         plan.steps.append(StopUnits((places.EGRESS,)))
-    if known is None or not docker.installed:
+    if known is None or not (docker.installed or known.path == docker.settings_path):
         return
     after, others = restored(docker, known)
     for key in others:

@@ -233,3 +233,17 @@ def test_ports_are_named_once() -> None:
     assert WEB.ports[0] != WEB.ports[1]
     (line,) = [str(step) for step in planned(host()).steps if isinstance(step, AwaitPorts)]
     assert line.count("8080/tcp (web)") == 1
+
+
+def test_where_docker_is_gone_its_settings_are_given_back_all_the_same() -> None:
+    there, known = after(host(), planned(host()))
+    gone = replace(there.docker, installed=False, process="", containers=())
+    found, _ = after(there, uninstall(replace(there, docker=gone), known, restart_docker=False, purge=True))
+    assert found.docker.settings == SETTINGS
+
+
+def test_the_strict_rules_stay_while_nobody_knows_dockers_networks() -> None:
+    there, known = after(host(), planned(host(), strict=True))
+    stopped = replace(there.docker, process="", containers=(), networks=())
+    again = planned(replace(there, docker=stopped), known, strict=True)
+    assert not [step for step in again.steps if isinstance(step, Write) and step.path == places.RULES]
