@@ -35,7 +35,8 @@ def test_requests_whose_heads_do_not_end_are_small(rig: Rig) -> None:
         assert rig.get(PORT) < 1
     after = peak_memory(rig.envoy.pid)
     print(f"\nEnvoy: {before:.0f} -> {after:.0f} MB at the peak")
-    assert after < before + 100
+    # 150 heads of 256 kB and what they are read into; without bounds it was above 1,200 MB.
+    assert after < before + 160
 
 
 def test_with_heads_as_large_as_can_be_the_heap_is_the_bound(artifact: Path) -> None:

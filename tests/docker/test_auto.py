@@ -60,7 +60,8 @@ def test_the_wait_is_seen_once_and_never_again(stack: Stack, peers: list[Client]
     assert (stack.binding(8050)["mode"], stack.binding(8050)["mode_by"]) == ("auto", "label")
     early = Client(neighbour, 8050).talk()
     peers.append(early)
-    assert early.took >= WAIT
+    # Envoy counts from a moment before the client does.
+    assert early.took > 0.9 * WAIT
     eventually(lambda: is_bytes(stack, 8050), 10, "the port is served as bytes")
     assert "speak first on port 4000" in stack.registrar.log.read_text()
     later = [Client(neighbour, 8050).talk() for _ in range(5)]

@@ -97,7 +97,7 @@ def test_a_client_that_waits_gets_the_greeting_and_its_container_is_counted(serv
     began = time.monotonic()
     with connect(served.greets) as peer:
         assert peer.recv(len(GREETING), socket.MSG_WAITALL) == GREETING
-        assert WAITED <= time.monotonic() - began < 10 * WAITED
+        assert 0.9 * WAITED < time.monotonic() - began < 10 * WAITED
         assert origins(served.envoy) == [], "until the client has answered nothing is known"
         peer.sendall(b"x")
         assert peer.recv(1) == b"x"
