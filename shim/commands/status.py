@@ -55,7 +55,13 @@ def main(args: list[str]) -> int:
         complain(str(error))
         return 1
     seen = trio.run(glance, config.docker_host)
-    known = {binding["pid"] for binding in report["bindings"]}
+    if not {shim.pid for shim in seen.shims} <= _pids(report):
+        try:
+            report = read_api(config.api_address, "/status")  # one may have come since
+        except CommandError as error:
+            complain(str(error))
+            return 1
+    known = _pids(report)
     report["unknown_shims"] = [
         {"pid": shim.pid, "binding": str(shim.binding)} for shim in seen.shims if shim.pid not in known
     ]
@@ -63,6 +69,10 @@ def main(args: list[str]) -> int:
     report["problems"] = problems(report)
     print(json.dumps(report, indent=1) if options.json else table(report))
     return 1 if report["problems"] else 0
+
+
+def _pids(report: dict[str, Any]) -> set[int]:
+    return {binding["pid"] for binding in report["bindings"]}
 
 
 def problems(report: dict[str, Any]) -> list[str]:

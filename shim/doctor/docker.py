@@ -19,6 +19,7 @@ from shim.host.tcp_sockets import listening
 TOGETHER = 8
 BRIDGE_NAME = "com.docker.network.bridge.name"
 MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4"  # nat, nat-unprotected, routed, isolated
 PORT = 2375
 
 
@@ -132,7 +133,8 @@ def _networks(listing: list[Mapping[str, Any]], used: frozenset[str]) -> list[Ne
                 str(options.get(BRIDGE_NAME) or f"br-{str(network.get('Id'))[:12]}"),
                 tuple(subnet for subnet in subnets if ":" not in subnet and "/" in subnet),
                 bool(network.get("Internal")),
-                str(options.get(MASQUERADE, "true")).lower() != "false",
+                str(options.get(MASQUERADE, "true")).lower() != "false"
+                and str(options.get(GATEWAY_MODE, "nat")).startswith("nat"),
                 name in used,
             )
         )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,11 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
     """
     found: dict[str, Any] = {}
     programs = Programs()
+    told = trio.Event()  # the registrar has: what the kernel holds is looked at after that, for it follows
 
     async def ask_registrar() -> None:
         status = await _status(config)
+        told.set()
         listener = await looked(lambda: processes.listener(config.api_address))
         found["registrar"] = Registrar(status, None if isinstance(listener, Unknown) else listener)
         found["envoy"] = await envoy.look(config, _admin_told(status), bool(error))
@@ -52,6 +55,7 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
         seen = await looked(lambda: dockerd.look(config.docker_host, file))
         found["dockerd"] = seen if isinstance(seen, Dockerd) else Dockerd(None, {}, seen, None)
         process: Process | None = found["dockerd"].process
+        await told.wait()
         found["host"] = await kernel.host(file, cache, process)
 
     async def ask_docker() -> None:
@@ -65,6 +69,7 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
                 break
 
     async def ask_rules() -> None:
+        await told.wait()
         found["rules"] = await kernel.rules(programs, BOUND)
 
     async def ask_units() -> None:
@@ -73,6 +78,8 @@ async def gather(config: Config, error: str, config_file: str | None, file: Path
     async with trio.open_nursery() as nursery:
         for question in (ask_registrar, ask_dockerd, ask_docker, ask_rules, ask_units):
             nursery.start_soon(question)
+    if _is_newer(found["shims"], found["registrar"].status):
+        found["registrar"] = replace(found["registrar"], status=await _status(config))
     return Facts(settings=_settings(config, error, config_file), **found)
 
 
@@ -97,6 +104,13 @@ def _settled(status: Mapping[str, Any]) -> bool:
     current = all(e["listeners"]["current"] and e["clusters"]["current"] for e in envoys)
     written = not firewall["wanted"] or not firewall["active"] or firewall["whole"]
     return bool(envoys and current and written and not waiting)
+
+
+def _is_newer(shims: tuple[Shim, ...], status: Mapping[str, Any] | Unknown) -> bool:
+    """Whether a shim is there that the registrar has not told of: it may have come since."""
+    if isinstance(status, Unknown):
+        return False
+    return not {shim.pid for shim in shims} <= {binding["pid"] for binding in status["bindings"]}
 
 
 def _differ(seen: Docker | Unknown, shims: tuple[Shim, ...]) -> bool:

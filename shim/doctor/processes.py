@@ -87,7 +87,10 @@ def holder_of(links: set[str], proc: Path = Path("/proc")) -> int:
 
 
 def named(name: str, proc: Path = Path("/proc")) -> int:
-    """The oldest process of that name in this process's network namespace; 0: there is none."""
+    """The oldest process of that name in this process's network namespace; 0: there is none.
+
+    Whose namespace may not be seen is taken for one of here.
+    """
     here = os.stat(proc / "self/ns/net").st_ino
     found = []
     for pid in filter(str.isdecimal, os.listdir(proc)):
@@ -95,6 +98,8 @@ def named(name: str, proc: Path = Path("/proc")) -> int:
             same = (proc / pid / "comm").read_text().strip() == name
             if same and os.stat(proc / pid / "ns/net").st_ino == here:
                 found.append(int(pid))
+        except PermissionError:
+            found.append(int(pid))
         except OSError:
             continue
     return min(found, default=0)
