@@ -50,6 +50,7 @@ class HttpServer:
         self._user_of = user_of
         self._ids = itertools.count(1)
         self._connections: set[Connection] = set()
+        self._ending: set[Connection] = set()  # have lost their place, and close when their tasks run next
         self._trusts = trusts
         # However many requests there are, other work of the process is done in between.
         self._turns = Turns()
@@ -64,6 +65,10 @@ class HttpServer:
         async with trio.open_nursery() as nursery:
             while True:
                 await trio.lowlevel.wait_readable(sock)
+                if len(self._ending) >= ACCEPTED_AT_ONCE:
+                    # Their descriptors are open still.  All of them are cancelled: it takes them a few turns.
+                    await trio.lowlevel.checkpoint()
+                    continue
                 try:
                     for _ in range(ACCEPTED_AT_ONCE):
                         connection = trio.socket.from_stdlib_socket(sock.accept()[0])
@@ -101,6 +106,7 @@ class HttpServer:
             log.exception("API: an answer that cannot be sent; this connection is ended")
         finally:
             self._connections.discard(connection)
+            self._ending.discard(connection)
             self._on_close(identity)
 
     def _share_of(self, user: int) -> int:
@@ -126,7 +132,9 @@ class HttpServer:
             self._end(slowest(writing), f"more than {ANSWERS_LIMIT >> 20} MB of answers nobody reads")
 
     def _end(self, connection: Connection, reason: str) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
+            self._ending.add(connection)
         connection.scope.cancel()
         if trio.current_time() >= self._complain_at:
             self._complain_at = trio.current_time() + COMPLAINT_PAUSE
