@@ -4,26 +4,25 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shim.core.doctor.facts import DaemonFile, Dockerd, Process, ProxyFile, Unknown
+from shim.core.setup.dockerd_flags import dockerd_flags
 from shim.doctor import processes
 from shim.host.peer_credentials import credentials_of
 from shim.host.procfs import flags_of
 
 DEFAULT_FILE = "/etc/docker/daemon.json"
 SYSTEMD = 1
-# Settings whose flag stands alone for "true".
-BOOLEAN = {"userland-proxy", "iptables", "ip6tables", "live-restore", "ip-masq", "ip-forward", "icc", "debug"}
 CALL = "-container-ip"  # a flag of every proxy's
 
 
 def look(docker_host: str, file: Path) -> Dockerd:
     """Everything; ``file`` is the one that this program is."""
     process = _daemon(docker_host)
-    flags = flags_in(process.argv[1:]) if process else {}
+    flags = dockerd_flags(process.argv) if process else {}
     written = _read(Path(flags.get("config-file", DEFAULT_FILE)))
     settings: Mapping[str, Any] = {} if isinstance(written, Unknown) else written.settings
     path = flags.get("userland-proxy-path", settings.get("userland-proxy-path"))
@@ -47,21 +46,6 @@ def _daemon(docker_host: str) -> Process | None:
             return processes.process(pid)
     pid = processes.named("dockerd")
     return processes.process(pid) if pid else None
-
-
-def flags_in(argv: Sequence[str]) -> dict[str, str]:
-    """The flags by name, in Docker's grammar: ``--name=value``, ``--name value``, ``--name``."""
-    found: dict[str, str] = {}
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--"):
-            continue
-        name, equals, value = word[2:].partition("=")
-        if not equals:
-            value = "true" if name in BOOLEAN or not rest or rest[0].startswith("-") else rest.pop(0)
-        found[name] = value
-    return found
 
 
 def _read(path: Path) -> "DaemonFile | Unknown":

@@ -7,7 +7,7 @@ from pathlib import Path
 from shim.core.doctor.facts import Process
 from shim.core.endpoint import Endpoint
 from shim.host.peer_credentials import credentials_of
-from shim.host.procfs import start_time
+from shim.host.procfs import started_at
 from shim.host.tcp_sockets import listening
 
 # Seconds that a Unix socket may take to accept.
@@ -20,16 +20,10 @@ def process(pid: int, proc: Path = Path("/proc")) -> Process | None:
     try:
         name = (at / "comm").read_text().strip()
         argv = tuple((at / "cmdline").read_text(errors="replace").split("\0")[:-1])
-        started = boot_time(proc) + start_time(at) / os.sysconf("SC_CLK_TCK")
+        started = started_at(at)
     except (OSError, ValueError, IndexError):
         return None
     return Process(pid, name, argv, started, _files(at), _capabilities(at))
-
-
-def boot_time(proc: Path = Path("/proc")) -> float:
-    """When the host booted, by the kernel: seconds since 1970."""
-    _, _, rest = (proc / "stat").read_text().partition("\nbtime ")
-    return float(rest.split()[0])
 
 
 def _files(at: Path) -> int | None:

@@ -137,6 +137,15 @@ def start_time(process: Path) -> int:
     return int(_stat(str(process))[19])
 
 
+def started_at(process: Path) -> float:
+    """When a process started, in seconds since 1970, by the kernel's whole second of the boot.
+
+    ``process`` is its directory in /proc.  Raises OSError, ValueError, IndexError.
+    """
+    _, _, rest = (process.parent / "stat").read_text().partition("\nbtime ")
+    return int(rest.split()[0]) + start_time(process) / os.sysconf("SC_CLK_TCK")
+
+
 def _stat(process: str) -> list[str]:
     """The fields of proc(5)'s ``stat`` after the process's name: ``state`` is the first."""
     # Read for every registration, so without pathlib.

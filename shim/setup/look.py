@@ -11,8 +11,10 @@ from pathlib import Path
 
 from shim import __version__
 from shim.core.setup import places
+from shim.core.setup.dockerd_flags import dockerd_flags
 from shim.core.setup.facts import DockerFacts, Envoy, Facts, FileState
 from shim.core.setup.record import BadRecord, Record, read
+from shim.host.procfs import started_at
 from shim.host.trusted_paths import is_trusted
 from shim.setup.docker_api import DockerApi
 from shim.setup.strict import user_rules
@@ -65,7 +67,7 @@ def look_at_docker() -> DockerFacts:
         kept = content_of(path + places.KEPT)
         return DockerFacts(installed=False, settings_path=path, settings=read_file(path), kept=kept)
     pid = int(state["MainPID"])
-    flags = flags_of(command_line(pid) if pid else _to_be_started(state["ExecStart"]))
+    flags = dockerd_flags(command_line(pid) if pid else _to_be_started(state["ExecStart"]))
     # Where it is a link, the file that is meant: it stays a link.
     path = os.path.realpath(flags.get("config-file", SETTINGS))
     facts = {
@@ -90,20 +92,6 @@ def look_at_docker() -> DockerFacts:
         edited=_changed_since_start(path, pid),
         **facts,  # type: ignore[arg-type]
     )
-
-
-def flags_of(argv: list[str]) -> dict[str, str]:
-    """A command line's flags without their dashes; what follows one without "=" may be its value.
-
-    >>> flags_of(["dockerd", "-H", "fd://", "--live-restore", "--config-file=/x"])
-    {'H': 'fd://', 'live-restore': 'true', 'config-file': '/x'}
-    """
-    found: dict[str, str] = {}
-    for word, following in zip(argv[1:], [*argv[2:], "-"], strict=False):
-        if word.startswith("-"):
-            name, equals, value = word.lstrip("-").partition("=")
-            found[name] = value if equals else "true" if following.startswith("-") else following
-    return found
 
 
 def command_line(pid: int) -> list[str]:
@@ -133,11 +121,12 @@ def process_name(pid: int) -> str:
 
 def _changed_since_start(path: str, pid: int) -> bool:
     """Whether a file was written, or put there, after a process had started."""
-    booted = re.search(r"^btime (\d+)$", _text("/proc/stat"), re.MULTILINE)
-    stat = _text(f"/proc/{pid}/stat")
-    if booted is None or not stat or not os.path.exists(path):
+    if not os.path.exists(path):
         return False
-    started = int(booted[1]) + int(stat.rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    try:
+        started = started_at(Path(f"/proc/{pid}"))
+    except (OSError, ValueError, IndexError):
+        return False
     return os.stat(path).st_ctime > started + 1  # btime has whole seconds
 
 
