@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from shim.core.setup import places
-from shim.core.setup.facts import FileState
+from shim.core.setup.facts import FileState, Port
 from shim.core.setup.record import Record
 from shim.core.setup.steps import (
     AwaitDocker,
@@ -58,7 +58,7 @@ class Doing:
             StartUnits: self._start,
             AwaitEnvoy: lambda step: await_envoy(status),
             SwitchDocker: self._switch,
-            AwaitPorts: lambda step: await_ports(step.ports, status),
+            AwaitPorts: lambda step: await_ports(step.ports, status, _published),
             AwaitDocker: lambda step: await_docker(step.ports),
             StopUnits: _stop,
             ClearTable: lambda step: clear_table(),
@@ -220,6 +220,10 @@ class Doing:
     def _save(self) -> None:
         record = copy.deepcopy(self._record)
         files.write(places.RECORD, FileState(record.as_json(), 0o600))
+
+
+def _published() -> Iterable[Port]:
+    return [port for container in DockerApi().containers() for port in container.ports]
 
 
 def _make_user(step: MakeUser) -> None:

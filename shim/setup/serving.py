@@ -7,7 +7,7 @@ from typing import Any
 
 from shim.core.setup.facts import Port
 from shim.host.procfs import find_shims
-from shim.setup.tools import last_words
+from shim.setup.tools import SetupError, last_words
 from shim.setup.wait import until
 
 ENVOY_COMES, PORTS_COME = 20.0, 30.0  # seconds
@@ -31,10 +31,18 @@ def await_envoy(status: ReadStatus) -> None:
     until(missing, ENVOY_COMES)
 
 
-def await_ports(ports: Iterable[Port], status: ReadStatus) -> None:
-    """Until each of them is held by a shim and served.  Raises SetupError with those that are not."""
+def await_ports(
+    ports: Iterable[Port],
+    status: ReadStatus,
+    published: Callable[[], Iterable[Port]],
+    bound: float = PORTS_COME,
+) -> None:
+    """Until each of them is held by a shim and served.  Raises SetupError with those that are not.
 
-    def missing() -> str:
+    ``published`` asks Docker for those that it publishes by then: a container may end while it is waited for.
+    """
+
+    def missing(ports: Iterable[Port]) -> str:
         try:
             bindings = status()["bindings"]
         except Exception as error:
@@ -43,7 +51,15 @@ def await_ports(ports: Iterable[Port], status: ReadStatus) -> None:
         lines = [problem for port in ports if (problem := _unserved(port, found.get(port[:3])))]
         return "; ".join(lines)
 
-    until(missing, PORTS_COME)
+    wanted = set(ports)
+    try:
+        until(lambda: missing(wanted), bound)
+    except SetupError:
+        still = wanted.intersection(published())
+        if still == wanted:
+            raise
+        if left := missing(still):
+            raise SetupError(f"after {bound:g} s still: {left}") from None
 
 
 def _unserved(port: Port, binding: dict[str, Any] | None) -> str:
