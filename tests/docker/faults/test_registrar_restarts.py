@@ -28,6 +28,7 @@ NETWORK = "fixed"  # where a container can be given the address that another one
 RESTARTED, REPLACED, STOPPED, OTHER = 8080, 8081, 8082, 8083
 MANY = range(8100, 8150)
 ALL_OF_IT = 5.0  # seconds, to remove a container with MANY ports
+MORE = 100  # attempts of each client once all is as it should be
 PAUSE = 0.002  # after a refusal: clients that spin would only take the processors from Docker
 # While a container stops and until the next one answers, a request may fail, but only like this.
 MEANWHILE = {"200", "503", REFUSED, RESET, CLOSED, CUT}
@@ -84,7 +85,9 @@ def test_containers_change_while_it_is_away(stack: Stack, number: signal.Signals
                 10,
                 f"{port} says {word!r}",
             )
-        time.sleep(0.3)  # asked on: whatever is wrong with the new ones shows now
+        # Asked on: whatever is wrong with the new ones shows now.
+        enough = {port: len(client.seen()) + MORE for port, client in clients.items()}
+        eventually(lambda: all(len(client.seen()) >= enough[port] for port, client in clients.items()))
     seen = {port: client.seen() for port, client in clients.items()}
     outcomes = {port: dict(Counter(f"{a.outcome} {a.text[:9].strip()}" for a in seen[port])) for port in seen}
     print(f"{docker.engine.name}, {number.name}, away {away}: {took}, {outcomes}")
