@@ -66,7 +66,8 @@ def doing(plan: Plan, config: Config) -> Doing:
 def done(act: Callable[[Iterable[Step]], None], plan: Plan, verb: str) -> bool:
     """Do all of the plan; whether it worked.  Signals that end a program interrupt it, as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         act(plan.steps)
     except (SetupError, OSError) as error:
