@@ -84,6 +84,8 @@ def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
                     f"{mode} mode, {connections} conn.: {what}", unit, what, seen[mode], seen[PEER], note
                 )
         if connections == HIGH:
+            title, field = "auto mode beside http mode, 64 conn.: requests/s", "requests/s"
+            yield _row(title, "/s", field, seen["auto"], seen["http"], note)
             yield _row(
                 "ceiling, wrk straight to the container",
                 "/s",
@@ -92,6 +94,24 @@ def _http(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
                 None,
                 "no proxy between",
             )
+    del ways[DIRECT]
+    yield from _connections(plan, ways, where)
+
+
+def _connections(plan: Plan, ways: dict[str, Way], where: Cores) -> Iterator[Row]:
+    seen: dict[str, list[Sample]] = {name: [] for name in ways}
+    for _ in range(plan.times(21, 3)):
+        for name, samples in seen.items():
+            samples.append(wrk(ways[name], HIGH, where, each_its_own=True))
+    note = f"wrk, {HIGH} clients, a connection for each request"
+    for mode in ("http", "auto", "tcp"):
+        for what, unit, field in (
+            ("connections/s", "/s", "requests/s"),
+            ("CPU per connection", "µs", "CPU per request"),
+        ):
+            yield _row(f"{mode} mode: {what}", unit, field, seen[mode], seen[PEER], note)
+            if mode == "auto":
+                yield _row(f"auto mode beside http mode: {what}", unit, field, seen[mode], seen["http"], note)
 
 
 def _bulk(plan: Plan, both: dict[str, Machine], where: Cores) -> Iterator[Row]:
