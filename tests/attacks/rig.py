@@ -109,8 +109,11 @@ class Rig:
             if self._sockets:
                 self._settings = {**self._settings, **self._make_doors()}
             self._docker = docker = self.host.dir / "docker.sock"
-            self.host.popen([sys.executable, "-c", DOCKER, docker])
-            self.host.popen([sys.executable, "-c", ORIGIN])
+            # Neither is what is attacked: their turns must not be counted as a port's.
+            self.host.popen(
+                [*coming_first(ENVOY_NICE), sys.executable, "-c", DOCKER, str(docker)], start_new_session=True
+            )
+            self.host.popen([*coming_first(ENVOY_NICE), sys.executable, "-c", ORIGIN], start_new_session=True)
             self.registrar = HostRegistrar(self.host, self.artifact, f"unix://{docker}", self._settings)
             self.api = str(self._settings.get("api_address", API))
             eventually(docker.exists)
