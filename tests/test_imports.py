@@ -16,7 +16,7 @@ STDLIB = sys.stdlib_module_names
 # always.  Read downwards, each imports only what stands above it.
 CORE = {
     *("core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"),
-    *("core.logs", "core.setup", "core.metrics", "core.ruleset", "core.doctor"),
+    *("core.logs", "core.setup", "core.metrics", "core.ruleset", "core.doctor", "core.traffic"),
 }
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
@@ -30,7 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "core.metrics": set(),
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},
     "core.ruleset": set(),
-    "core.doctor": {"core", "core.firewall", "core.ruleset"},
+    "core.doctor": {"wire", "core", "core.leases", "core.firewall", "core.ruleset"},
+    "core.traffic": {"wire", "core", "core.leases", "core.logs"},
     "config": {"wire", "core", "core.envoy", "core.firewall"},
     "host": {"wire", "core", "core.logs"},
     "proxy": {"wire"},

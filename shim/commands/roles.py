@@ -25,6 +25,7 @@ ROLES = {
     "status": Role(
         "shim.commands.status", "show bindings, Envoys, Docker, and shims that the registrar does not know"
     ),
+    "top": Role("shim.commands.top", "show what passes each service: requests, latency, connections, bytes"),
     "doctor": Role("shim.commands.doctor", "say what is wrong on this host, and what cures it"),
     "logs": Role("shim.commands.logs", "show the access log"),
     "firewall": Role("shim.commands.firewall", "show the registrar's firewall rules, or take them away"),

@@ -16,6 +16,7 @@ from shim.core.envoy.upstreams import cluster_load_assignment
 from shim.core.metrics.text import as_text, content_type_for
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.metrics import families
+from shim.registrar.services import history, services
 from shim.registrar.state import State
 from shim.registrar.view import as_json, bindings, status
 
@@ -52,6 +53,14 @@ PAGES = {
     "/metrics": Page(
         "[metrics of the registrar's own](metrics-and-tracing.md#the-registrars-own), for Prometheus",
         _metrics,
+    ),
+    "/services": Page(
+        "an object with [every service and what passes it](#a-service)",
+        lambda state, request: Response(200, services(state)),
+    ),
+    "/services/history": Page(
+        "the [last ten minutes](#a-service) of all services, or with `?id=` all of one's",
+        lambda state, request: Response(200, history(state, request.target)),
     ),
 }
 

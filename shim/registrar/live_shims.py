@@ -46,7 +46,7 @@ class LiveShims:
     ) -> None:
         self.missed = PendingFlag()
         self.admitted = self.found = 0  # shims since the start: all of them, and those that did not register
-        self.udp_traffic = UdpTraffic()
+        self.udp_traffic = UdpTraffic(clock)
         self.return_wait = ReturnWait()
         self._registry = registry
         self._labelling = labelling

@@ -30,6 +30,7 @@ from shim.host.start_code import keep_start_code
 from shim.registrar import registration
 from shim.registrar.api import Api
 from shim.registrar.docker import Docker, client_for
+from shim.registrar.envoy_figures import watch as watch_figures
 from shim.registrar.firewall.by_hand import clear
 from shim.registrar.firewall.keeper import Firewall
 from shim.registrar.firewall.programs import ProgramError, Programs
@@ -144,6 +145,7 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
             nursery.start_soon(_serve_api, api_socket, state, config)
             nursery.start_soon(_follow_docker, config.docker_host, state)
             nursery.start_soon(watch, state, str(config.envoy_admin), learnt)
+            nursery.start_soon(watch_figures, state, str(config.envoy_admin))
             log.info("serving: registrations on %s, xDS on %s", config.socket, config.api_address)
             notify("READY=1")
         notify("STOPPING=1")

@@ -32,6 +32,7 @@ from shim.registrar.order import Order
 from shim.registrar.pushes import KINDS, Pushes
 from shim.registrar.second_refusals import SecondRefusals
 from shim.registrar.settling import Settling
+from shim.registrar.traffic import Traffic
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -74,6 +75,9 @@ class State:
         self.labelling = Labelling(self.registry, default, clock)
         self.shims = LiveShims(self.registry, self.labelling, self.docker, clock, self.touch, probes)
         self.settling = Settling(self.registry, self.started_at)
+        self.traffic = Traffic(clock)
+        # What the page is told of traces: where they are shown, and whether they are kept here.
+        self.page: dict[str, object] = {"traces_url": None, "local_traces": False}
         addresses = ServedAddresses(self.registry, self.sessions)
         self.network = Network(
             addresses, self.registry.second, clock, lambda: self.settling.settled, fail_open, keeping

@@ -27,12 +27,12 @@ def status(state: State) -> dict[str, Any]:
     registry = state.registry
     return {
         "version": __version__,
-        "since": _wall(state.started_at, state),
+        "since": wall(state.started_at, state),
         "docker": {"reachable": state.docker.reachable, "error": state.docker.error},
         "settled": state.settling.settled,
         "versions": {"clusters": registry.clusters.version, "listeners": registry.listeners.version},
-        "firewall": _firewall(state),
-        "envoys": [_envoy(session, state) for session in state.sessions],
+        "firewall": firewall(state),
+        "envoys": envoys(state),
         "bindings": bindings(state),
     }
 
@@ -83,7 +83,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "port": address.port,
         "backend": str(backend),
         "state": found,
-        "since": _wall(since, state),
+        "since": wall(since, state),
         "mode": "udp" if udp else serving.mode.name if serving else None,
         "mode_by": serving.chosen_by if serving and not udp else None,
         "service": service.name if service else None,
@@ -94,7 +94,7 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
         "labels": _labels(lease),
         "cluster": lease.cluster or None,
         "network": {"by": way.by, "why": way.why},
-        "client_address": _client_address(lease, state),
+        "client_address": client_address(lease, state),
         "acknowledged_by": acknowledged,
         "rejected_by": reasons,
         "problem": serving.problem if serving else "",
@@ -103,11 +103,12 @@ def _binding(lease: Lease, state: State) -> dict[str, Any]:
     }
 
 
-def _firewall(state: State) -> dict[str, Any]:
-    network, firewall = state.network, state.network.firewall
-    if firewall is None:
+def firewall(state: State) -> dict[str, Any]:
+    """The status of the firewall's table."""
+    network, kept = state.network, state.network.firewall
+    if kept is None:
         return {"wanted": False, "docker_rules": network.docker_rules}
-    found = firewall.status
+    found = kept.status
     return {
         "wanted": True,
         "docker_rules": network.docker_rules,
@@ -120,7 +121,8 @@ def _firewall(state: State) -> dict[str, Any]:
     }
 
 
-def _client_address(lease: Lease, state: State) -> dict[str, Any] | None:
+def client_address(lease: Lease, state: State) -> dict[str, Any] | None:
+    """Whether its container sees clients' addresses; None: as is wanted."""
     why = state.network.why_not_kept(lease)
     return None if why is None else {"kept": not why, "why": why}
 
@@ -137,8 +139,13 @@ def _runs(session: Session, lease: Lease) -> bool:
 
 def state_of(lease: Lease, state: State) -> str:
     """One of STATES."""
+    return state_and_reasons(lease, state)[0]
+
+
+def state_and_reasons(lease: Lease, state: State) -> tuple[str, dict[str, str]]:
+    """One of STATES, and for each Envoy that refuses the binding why it does."""
     reasons, acknowledged = _said_of(lease, state)
-    return _state_of(lease, bool(reasons), bool(acknowledged))[0]
+    return _state_of(lease, bool(reasons), bool(acknowledged))[0], reasons
 
 
 def _said_of(lease: Lease, state: State) -> tuple[dict[str, str], list[str]]:
@@ -161,6 +168,11 @@ def _state_of(lease: Lease, rejected: bool, acknowledged: bool) -> tuple[str, fl
     return ("serving" if acknowledged else "published"), lease.stage_at
 
 
+def envoys(state: State) -> list[dict[str, Any]]:
+    """The Envoys that are connected."""
+    return [_envoy(session, state) for session in state.sessions]
+
+
 def _envoy(session: Session, state: State) -> dict[str, Any]:
     def acked(version: str, current: str) -> dict[str, Any]:
         return {"acknowledged": version, "current": version == current}
@@ -172,7 +184,7 @@ def _envoy(session: Session, state: State) -> dict[str, Any]:
         "user": session.user,
         "trusted": session.trusted,
         "admin": session.admin,
-        "since": _wall(session.since, state),
+        "since": wall(session.since, state),
         "clusters": acked(session.clusters.acked, registry.clusters.version),
         "listeners": acked(session.listeners.acked, registry.listeners.version),
         "refuses": session.listeners.nacked or session.clusters.nacked,
@@ -180,7 +192,7 @@ def _envoy(session: Session, state: State) -> dict[str, Any]:
     }
 
 
-def _wall(moment: float, state: State) -> str:
+def wall(moment: float, state: State) -> str:
     """A moment on the registrar's monotonic clock as UTC wall time."""
     return datetime.fromtimestamp(time.time() - (state.now() - moment), timezone.utc).isoformat(
         timespec="seconds"

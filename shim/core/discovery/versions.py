@@ -62,7 +62,7 @@ class VersionedSet:
         """32 hexadecimal digits, the same whenever the content is."""
         return f"{self._sum:032x}"
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._resources
 
     def __len__(self) -> int:

@@ -66,7 +66,7 @@ class Shape(NamedTuple):
             _text(entry, "client.address").ljust(CLIENT_WIDTH),
             self._in(colour, word.rjust(3)),
             _duration(_number(entry, "duration_ms")).rjust(7),
-            _size(sent).rjust(7),
+            size(sent).rjust(7),
             _request(entry) if http else _connection(entry),
             self._in(RED, _failure(entry)),
             self._in(DIM, _text(entry, "trace_id")),
@@ -126,7 +126,7 @@ def _request(entry: Entry) -> str:
 def _connection(entry: Entry) -> str:
     words = [
         f"port {_number(entry, 'server.port'):.0f}",
-        f"{_size(_number(entry, 'bytes.received'))} received",
+        f"{size(_number(entry, 'bytes.received'))} received",
         _text(entry, "tls.client.server_name"),
         _text(entry, "tls.next_protocol"),
     ]
@@ -146,7 +146,8 @@ def _duration(milliseconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 10_000 else f"{seconds / 3600:.0f} h"
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """So many bytes, for people."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from shim.commands.status import SHOWN, mislabelled
+from shim.core.doctor.problems import SHOWN, mislabelled
 
 
 def binding(

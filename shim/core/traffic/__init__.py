@@ -1,0 +1,1 @@
+"""What passes each service: Envoy's statistics and relays' reports made into rates, percentiles and rows."""

@@ -1,0 +1,147 @@
+"""`GET /services` and `/services/history`: what the page and `top` show.
+
+Each answer is made once for all who ask between two looks at Envoy.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+from shim import __version__
+from shim.core.leases.lease import Lease
+from shim.core.traffic.history import EVERY as POINT
+from shim.core.traffic.history import History
+from shim.core.traffic.rows import Passed, Relayed, facts, of_cluster, of_relays, worst
+from shim.core.traffic.window import WINDOW
+from shim.registrar.problems import problems
+from shim.registrar.state import State
+from shim.registrar.traffic import EVERY
+from shim.registrar.view import PART_SIZE, as_json, envoys, state_and_reasons, wall
+from shim.wire.traffic import FIELDS
+
+RATES = ("requests", "request_bytes", "replies", "reply_bytes")
+
+
+def services(state: State) -> "bytes | Iterator[bytes]":
+    """The body of `/services`."""
+    state.traffic.want()
+    return _once(state, "/services", lambda: as_json(_services(state)))
+
+
+def history(state: State, target: str) -> "bytes | Iterator[bytes]":
+    """The body of `/services/history`; ``target`` is the request's, with its query."""
+    traffic = state.traffic
+    traffic.want()
+    wanted = parse_qs(target.partition("?")[2]).get("id", [""])[0]
+    kept = traffic.history
+    end = wall(kept.newest * POINT, state) if kept.newest >= 0 else None
+    head: dict[str, Any] = {"every": POINT, "end": end}
+    if wanted:
+        return json.dumps({**head, "series": kept.series(wanted)}).encode()
+    return _once(state, "/services/history", lambda: _activity(head, kept))
+
+
+def groups(state: State) -> dict[str, list[Lease]]:
+    """The leases of each service's port, by what the row of that is called: a cluster, or an address."""
+    names: dict[object, str] = {}
+    found: dict[str, list[Lease]] = {}
+    for lease in state.order.leases():
+        address = lease.binding.address
+        key = lease.cluster or (address.proto, address.port, lease.binding.backend)
+        name = names.setdefault(key, lease.cluster or str(address))
+        found.setdefault(name, []).append(lease)
+    return found
+
+
+def _services(state: State) -> dict[str, Any]:
+    traffic = state.traffic
+    return {
+        "now": wall(state.now(), state),
+        "every": round(traffic.every, 1),
+        "window": WINDOW,
+        "warming": traffic.warming,
+        "problems": problems(state),
+        "registrar": {
+            "version": __version__,
+            "since": wall(state.started_at, state),
+            "docker_reachable": state.docker.reachable,
+        },
+        "envoys": envoys(state),
+        "page": state.page,
+        "services": (_row(name, leases, state) for name, leases in groups(state).items()),
+    }
+
+
+def _row(name: str, leases: list[Lease], state: State) -> dict[str, Any]:
+    seen = [state_and_reasons(lease, state) for lease in leases]
+    serving, traffic = leases[0].serving, state.traffic
+    why = next((reason for _, reasons in seen for reason in reasons.values()), "")
+    row = facts(
+        name, leases, worst([found for found, _ in seen]), why or (serving.problem if serving else "")
+    )
+    if leases[0].binding.address.proto == "udp":
+        return row | of_relays(_relayed(leases, state))
+    passed = Passed(
+        traffic.window.seconds,
+        traffic.window.sums(name),
+        traffic.counted.total(name),
+        traffic.window.percentiles(name),
+    )
+    http = serving is not None and serving.mode.statistics == "http"
+    return row | of_cluster(passed, http, traffic.looks > 0)
+
+
+def _relayed(leases: list[Lease], state: State, window: float = WINDOW) -> Relayed:
+    udp = state.shims.udp_traffic
+    totals = Counter(dict.fromkeys(FIELDS, 0))
+    for lease in leases:
+        totals.update(udp.of(lease.id) or {})
+    return Relayed(
+        {field: sum(udp.rate(lease.id, field, window) for lease in leases) for field in RATES}, totals
+    )
+
+
+def relayed_points(state: State) -> Iterator[tuple[str, list[float]]]:
+    """Each UDP service that had any traffic, and its numbers for a point of the history."""
+    for name, leases in groups(state).items():
+        if leases[0].binding.address.proto != "udp":
+            continue
+        rates, totals = _relayed(leases, state, POINT)
+        if totals["clients"] or any(rates.values()):
+            none, clients = math.nan, float(totals["clients"])
+            passed = rates["request_bytes"], rates["reply_bytes"]
+            yield name, [rates["requests"], 0.0, none, none, none, clients, 0.0, *passed]
+
+
+def _activity(head: dict[str, Any], kept: History) -> Iterator[bytes]:
+    text = bytearray(json.dumps(head)[:-1].encode() + b', "requests": {')
+    separator = b"\n"
+    for name, values in kept.activity():
+        text += separator + json.dumps(name).encode() + b": " + json.dumps(values).encode()
+        separator = b",\n"
+        if len(text) >= PART_SIZE:
+            yield bytes(text)
+            text.clear()
+    yield bytes(text + b"\n}}\n")
+
+
+def _once(state: State, page: str, make: Callable[[], Iterator[bytes]]) -> "bytes | Iterator[bytes]":
+    """The page as it was made since the last look at Envoys, and lately; else it is made, and kept."""
+    traffic = state.traffic
+    made_at, look, body = traffic.answers.get(page, (0.0, -1, b""))
+    if look == traffic.looks and state.now() - made_at < EVERY:
+        return body
+    return _kept(state, page, make())
+
+
+def _kept(state: State, page: str, parts: Iterator[bytes]) -> Iterator[bytes]:
+    traffic = state.traffic
+    began, look, made = state.now(), traffic.looks, bytearray()
+    for part in parts:
+        made += part
+        yield part
+    if look == traffic.looks:
+        traffic.answers[page] = began, look, bytes(made)
