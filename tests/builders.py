@@ -6,13 +6,16 @@ import json
 import logging
 import math
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from typing import Any, ParamSpec
 
 import trio
 import trio.testing
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from shim.core.binding import Address, Backend, Binding
 from shim.core.envoy.filters import HttpOptions
@@ -23,6 +26,7 @@ from shim.core.envoy.templates import Templates
 from shim.core.envoy.upstreams import cluster
 from shim.core.leases.lease import Lease
 from shim.core.service import Service
+from shim.core.traces.span import KINDS, Span
 from shim.registrar.state import State
 
 P = ParamSpec("P")
@@ -186,3 +190,51 @@ def nothing_logged() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
     assert not [record.getMessage() for record in handler.buffer]
+
+
+def make_span(
+    trace: str = "0af7651916cd43dd8448eb211c80319c",
+    id: str = "b7ad6b7169203331",
+    parent: str = "",
+    name: str = "GET",
+    start: float = 0.0,
+    end: float = 1.0,
+    service: str = "web",
+    status: int | None = 200,
+    error: bool = False,
+    **attributes: str,
+) -> Span:
+    """A span as the registrar keeps it; ``start`` and ``end`` in milliseconds."""
+    told = {"http.url": "http://demo/"} | ({} if status is None else {"http.status_code": str(status)})
+    resource = {
+        "service.name": service,
+        "deployment.environment.name": "dev",
+        "container.name": f"{service}-1",
+    }
+    times = round(start * 10**6), round(end * 10**6)
+    return Span(trace, id, parent, name, "server", *times, error, told | attributes, resource)
+
+
+def make_export(*spans: Span) -> bytes:
+    """An ExportTraceServiceRequest as Envoy sends it, made by OpenTelemetry's own library."""
+    request = ExportTraceServiceRequest()
+    for span in spans:
+        group = request.resource_spans.add()
+        group.resource.attributes.extend(_key_values(span.resource))
+        made = group.scope_spans.add().spans.add(
+            trace_id=bytes.fromhex(span.trace),
+            span_id=bytes.fromhex(span.id),
+            parent_span_id=bytes.fromhex(span.parent),
+            name=span.name,
+            kind=KINDS.index(span.kind),
+            start_time_unix_nano=span.start,
+            end_time_unix_nano=span.end,
+        )
+        made.attributes.extend(_key_values(span.attributes))
+        if span.error:
+            made.status.code = Status.STATUS_CODE_ERROR
+    return bytes(request.SerializeToString())
+
+
+def _key_values(texts: Mapping[str, str]) -> Iterator[KeyValue]:
+    return (KeyValue(key=key, value=AnyValue(string_value=text)) for key, text in texts.items())

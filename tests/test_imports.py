@@ -16,7 +16,8 @@ STDLIB = sys.stdlib_module_names
 # always.  Read downwards, each imports only what stands above it.
 CORE = {
     *("core", "core.discovery", "core.envoy", "core.docker", "core.leases", "core.firewall"),
-    *("core.logs", "core.setup", "core.metrics", "core.ruleset", "core.doctor", "core.traffic"),
+    *("core.logs", "core.traces", "core.setup", "core.metrics", "core.ruleset", "core.doctor"),
+    "core.traffic",
 }
 ARROWS: dict[str, set[str]] = {
     "wire": set(),
@@ -26,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "core.docker": {"core", "core.envoy"},
     "core.firewall": {"core"},
     "core.logs": set(),
+    "core.traces": {"core.logs"},
     "core.setup": {"core"},
     "core.metrics": set(),
     "core.leases": {"core", "core.envoy", "core.discovery", "core.firewall"},

@@ -1,5 +1,6 @@
 """What the commands share: their `--config`, and the registrar's API seen from outside."""
 
+import json
 import os
 import sys
 from argparse import ArgumentParser
@@ -9,6 +10,7 @@ from shim.config.keys import Config, ConfigError
 from shim.config.load import load
 from shim.config.usage import add_config, command_parser
 from shim.core.endpoint import Endpoint
+from shim.core.text import printable
 
 TIMEOUT = 5.0  # seconds for each answer of the registrar
 
@@ -39,6 +41,15 @@ def complain(text: str) -> None:
     print(f"envoy-docker-shim: {text}", file=sys.stderr)
 
 
+def _reason(answer: str) -> str:
+    """Why the registrar refuses, by its own word; empty where it does not say."""
+    try:
+        found = json.loads(answer)["error"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return printable(found, 300) if isinstance(found, str) else ""
+
+
 def read_api(address: Endpoint, path: str) -> Any:
     """The JSON at one of the registrar's pages.  Raises CommandError."""
     import httpx  # here: Envoy waits for `bootstrap` at its every start, and that asks nobody
@@ -48,6 +59,8 @@ def read_api(address: Endpoint, path: str) -> Any:
     try:
         with httpx.Client(transport=transport, timeout=TIMEOUT, trust_env=False) as client:
             response = client.get(base + path)
+            if response.is_error and (reason := _reason(response.text)):
+                raise CommandError(f"the registrar: {reason}")
             response.raise_for_status()
             return response.json()
     except (httpx.HTTPError, ValueError, OSError) as error:

@@ -28,6 +28,7 @@ ROLES = {
     "top": Role("shim.commands.top", "show what passes each service: requests, latency, connections, bytes"),
     "doctor": Role("shim.commands.doctor", "say what is wrong on this host, and what cures it"),
     "logs": Role("shim.commands.logs", "show the access log"),
+    "traces": Role("shim.commands.traces", "show the traces that the registrar keeps"),
     "firewall": Role("shim.commands.firewall", "show the registrar's firewall rules, or take them away"),
     "resync": Role("shim.commands.resync", "tell the registrar of every shim that runs on this host"),
     "completion": Role("shim.commands.completion", "print what makes bash or zsh complete these words"),

@@ -10,7 +10,7 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import HEAP_MB, MAX_HEADER_KB
 from shim.core.envoy.modes import DEFAULT_MODE, Mode
 from shim.core.envoy.sinks import Sinks
-from shim.core.envoy.tracing import Collector
+from shim.core.envoy.tracing import LOCAL, OTLP, ZIPKIN, Collector
 from shim.core.firewall.names import PORTS
 from shim.core.firewall.table import USUAL, Keeping
 from shim.wire.words import DEFAULT_SOCKET, SOCKET_VARIABLE
@@ -57,11 +57,18 @@ def _collector(value: object) -> Collector | None:
     if value is None:
         return None
     found = section(value, TRACING, "tracing.")
-    kinds = [kind for kind in ("otlp", "zipkin") if kind in found]
-    if len(kinds) != 1:
-        raise ValueError("must name one collector, otlp or zipkin")
+    kinds = [kind for kind in (OTLP, ZIPKIN, LOCAL) if found.get(kind)]
+    if len(kinds) > 1:
+        raise ValueError(f"sends spans to one place only: leave {' or '.join(kinds)} out")
+    if not kinds and LOCAL not in found:
+        raise ValueError("must name one collector, otlp or zipkin, or local: true")
+    sampling = found.get("sampling", 100.0)
+    if not kinds:
+        return None
+    if kinds == [LOCAL]:
+        return Collector(LOCAL, sampling=sampling, kept=found[LOCAL])
     endpoint, path = found[kinds[0]]
-    return Collector(kinds[0], endpoint, path or "/api/v2/spans", found.get("sampling", 100.0))
+    return Collector(kinds[0], endpoint, path or "/api/v2/spans", sampling)
 
 
 def _sinks(value: object) -> Sinks:
@@ -107,7 +114,8 @@ class Config:
     tracing: Collector | None = _key(
         _collector,
         None,
-        "`otlp` or `zipkin`, and `sampling` in percent; see [Tracing](metrics-and-tracing.md#tracing)",
+        "`otlp`, `zipkin` or [`local`](metrics-and-tracing.md#traces-without-a-collector), and `sampling` in"
+        " percent; see [Tracing](metrics-and-tracing.md#tracing)",
     )
     metrics: Sinks = _key(
         _sinks,
@@ -205,6 +213,7 @@ KEYS = {
 TRACING: Mapping[str, Callable[[Any], Any]] = {
     "otlp": values.url(("grpc", "http"), OTLP_PORT),
     "zipkin": values.url(("http",), ZIPKIN_PORT),
+    "local": values.local_spans,
     "sampling": values.number(0, 100),
 }
 

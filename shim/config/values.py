@@ -13,6 +13,9 @@ from urllib.parse import urlsplit
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.modes import MODES, Mode
 
+# Spans that are kept without a number, and the least and most that can be: 20,000 may take 80 MB.
+LOCAL_SPANS, LOCAL_SPANS_RANGE = 2000, (100, 20_000)
+
 
 def some_text(value: object) -> str:
     """A text that is not empty."""
@@ -72,6 +75,16 @@ def number(low: float, high: float, kind: type = float) -> Callable[[object], An
         return kind(value)
 
     return parse
+
+
+def local_spans(value: object) -> int:
+    """How many spans are kept: a number, or ``true``: LOCAL_SPANS, or ``false``: 0, none."""
+    if isinstance(value, bool):
+        return LOCAL_SPANS if value else 0
+    low, high = LOCAL_SPANS_RANGE
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"must be true, false or a whole number of spans from {low} to {high}")
+    return value
 
 
 def keep_or_off(value: object) -> str:

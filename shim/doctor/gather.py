@@ -23,7 +23,7 @@ from shim.core.doctor.facts import (
 )
 from shim.core.doctor.of_docker import without_shim
 from shim.core.envoy.sinks import METRICS_CLUSTER
-from shim.core.envoy.tracing import COLLECTOR_CLUSTER
+from shim.core.envoy.tracing import COLLECTOR_CLUSTER, LOCAL
 from shim.doctor import docker, dockerd, envoy, kernel, processes, units
 from shim.doctor.asking import BOUND, asked, looked, page
 from shim.host.procfs import PROC, find_shims
@@ -151,7 +151,7 @@ def _without_places(script: str) -> str:
 
 
 def _collectors(config: Config) -> Iterator[Collector]:
-    if config.tracing is not None:
+    if config.tracing is not None and config.tracing.kind != LOCAL:
         yield Collector("tracing", config.tracing.endpoint, COLLECTOR_CLUSTER)
     if config.metrics.otlp is not None:
         yield Collector("metrics", config.metrics.otlp, METRICS_CLUSTER)

@@ -1,7 +1,6 @@
 """What the API's URLs answer: discovery for Envoy, and the state for people and programs."""
 
 import ipaddress
-import json
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,17 +11,22 @@ from shim.core.discovery.request import RequestReader
 from shim.core.discovery.sessions import HoldLimits, Session
 from shim.core.discovery.subscription import HOLD, Hold, Subscription
 from shim.core.discovery.versions import VersionedSet
+from shim.core.envoy.tracing import SPANS_PATH
 from shim.core.envoy.upstreams import cluster_load_assignment
 from shim.core.metrics.text import as_text, content_type_for
+from shim.registrar.answers import json_answer as _json
+from shim.registrar.answers import refusal as _error
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.metrics import families
 from shim.registrar.services import history, services
 from shim.registrar.state import State
-from shim.registrar.view import as_json, bindings, status
+from shim.registrar.trace_pages import take_spans, trace_page, traces_page
+from shim.registrar.view import bindings, status
 
 log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
+TRACE = "/traces/ID"
 KINDS = ("listeners", "clusters", "endpoints")
 # How long an Envoy without any configuration waits for the registrar to know one (seconds).
 FRESH_TIMEOUT = 10.0
@@ -62,6 +66,13 @@ PAGES = {
         "the [last ten minutes](#a-service) of all services, or with `?id=` all of one's",
         lambda state, request: Response(200, history(state, request.target)),
     ),
+    "/traces": Page(
+        "the last [traces](#a-trace), where"
+        " [they are kept](metrics-and-tracing.md#traces-without-a-collector):"
+        " `?service=NAME`, `?limit=N` and `?errors=1` choose among them",
+        traces_page,
+    ),
+    TRACE: Page("one of them, with its spans", trace_page),
 }
 
 
@@ -97,6 +108,10 @@ class Api:
             if request.method != "POST":
                 return _error(405, "discovery is asked for with POST")
             return await self._discover(path.removeprefix(DISCOVERY), request)
+        if path == SPANS_PATH:
+            return await take_spans(self._state, request, self._trusts)
+        if path.startswith("/traces/"):
+            path = TRACE
         if path not in PAGES:
             return _error(
                 404, f"no such path; there are {', '.join(PAGES)} and {DISCOVERY}{', '.join(KINDS)}"
@@ -238,11 +253,3 @@ def _local_name(host: str) -> bool:
     except ValueError:
         return "." not in name
     return True
-
-
-def _json(document: object) -> Response:
-    return Response(200, as_json(document))
-
-
-def _error(status: int, text: str) -> Response:
-    return Response(status, json.dumps({"error": text}).encode() + b"\n")

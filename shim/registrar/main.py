@@ -22,6 +22,7 @@ from shim.core.endpoint import Endpoint
 from shim.core.envoy.access_log import OFF, ON
 from shim.core.envoy.filters import HttpOptions
 from shim.core.envoy.templates import Templates
+from shim.core.envoy.tracing import LOCAL
 from shim.core.leases.second_listeners import SecondListeners
 from shim.host.bridges import interface_to
 from shim.host.peer_credentials import user_of
@@ -111,6 +112,8 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
         second=SecondListeners(config.keep_ports, is_free, interface_to),
         keeping=config.keeping,
     )
+    if tracing is not None and tracing.kind == LOCAL:
+        state.keep_traces(tracing.kept, config.api_address)
     _keep_start_code()
     with ExitStack() as clean:
         # Listening first, then searching: every shim is found in /proc, or registers.

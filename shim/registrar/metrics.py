@@ -9,9 +9,11 @@ from shim.core.metrics.families import HISTOGRAM, INFO, Family, Labels, Sample, 
 from shim.host.process import figures
 from shim.registrar.pushes import KINDS
 from shim.registrar.state import State
+from shim.registrar.traces import RESULTS
 from shim.registrar.view import STATES, state_of
 from shim.wire.flags import format_address
 
+NO_SPANS = dict.fromkeys(RESULTS, 0)
 PREFIX = "envoy_docker_shim_"
 # Name, meaning, label, and the label's words with the field of ``wire.traffic`` for each.
 UDP_COUNTERS = (
@@ -51,6 +53,7 @@ def families(state: State) -> Iterator[Family]:
     yield from _envoys(state)
     yield from _pushes(state)
     yield from _rest(state)
+    yield from _spans(state)
     yield from _udp(state)
     yield from _process()
 
@@ -148,6 +151,18 @@ def _rest(state: State) -> Iterator[Family]:
     yield gauge(f"{PREFIX}firewall_addresses", "Addresses in the firewall table.", (network.size, ()))
     restored = status.restored if status is not None else 0
     yield counter(f"{PREFIX}firewall_restorations", "How often others changed the table.", (restored, ()))
+
+
+def _spans(state: State) -> Iterator[Family]:
+    traces = state.traces
+    counts = traces.counts if traces is not None else NO_SPANS
+    yield counter(
+        f"{PREFIX}spans",
+        "Spans that Envoys sent here: kept, or dropped for their rate or because they are none.",
+        *((number, (("result", result),)) for result, number in counts.items()),
+    )
+    kept = len(traces.kept) if traces is not None else 0
+    yield gauge(f"{PREFIX}spans_stored", "Spans that are kept now.", (kept, ()))
 
 
 def _udp(state: State) -> Iterator[Family]:

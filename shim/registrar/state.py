@@ -4,6 +4,7 @@ All changes are synchronous.  The code that made one calls ``touch``; a task tha
 ``changed``, or for ``pushed`` of a kind of resources.
 """
 
+import json
 import logging
 from collections.abc import Callable, Collection
 
@@ -11,9 +12,12 @@ import trio
 
 from shim.core.binding import Address
 from shim.core.discovery.sessions import Session, Sessions
+from shim.core.endpoint import Endpoint
 from shim.core.envoy.access_log import OFF
+from shim.core.envoy.local_spans import spans_cluster
 from shim.core.envoy.modes import Mode, Serving
 from shim.core.envoy.templates import Templates
+from shim.core.envoy.tracing import SPANS_CLUSTER
 from shim.core.envoy_versions import OLDEST, is_too_old
 from shim.core.firewall.table import USUAL, Keeping
 from shim.core.leases.lease import Lease
@@ -32,6 +36,7 @@ from shim.registrar.order import Order
 from shim.registrar.pushes import KINDS, Pushes
 from shim.registrar.second_refusals import SecondRefusals
 from shim.registrar.settling import Settling
+from shim.registrar.traces import LocalTraces
 from shim.registrar.traffic import Traffic
 
 log = logging.getLogger("envoy-docker-shim")
@@ -67,6 +72,7 @@ class State:
         self.pushed = {"clusters": Broadcast(), "listeners": Broadcast()}
         self._sequences = dict.fromkeys(self.pushed, 0)
         self.pushes = {kind: Pushes() for kind in KINDS}
+        self.traces: LocalTraces | None = None
         self.docker = DockerHealth()
         self.sessions = Sessions()
         self.registry = Registry(self.sessions, templates.listener, templates.cluster, second)
@@ -94,6 +100,11 @@ class State:
                 self.shims.releases,
             ]
         )
+
+    def keep_traces(self, limit: int, api: Endpoint) -> None:
+        """Keep the last ``limit`` spans, and tell Envoys that they are wanted at ``api``."""
+        self.traces = LocalTraces(limit, self.now())
+        self.registry.clusters.put(SPANS_CLUSTER, (json.dumps(spans_cluster(api)).encode(),))
 
     def touch(self) -> None:
         """Run what follows from a change, and wake every task that waits for one."""

@@ -101,6 +101,10 @@ def test_an_empty_file_means_the_defaults(file: Path, text: str) -> None:
             "tracing",
             Collector("otlp", Endpoint("c", 4317), "/api/v2/spans", 100.0),
         ),
+        ("tracing: {local: true}", "tracing", Collector("local", kept=2000)),
+        ("tracing: {local: 500, sampling: 1}", "tracing", Collector("local", sampling=1.0, kept=500)),
+        ("tracing: {local: false}", "tracing", None),
+        ("tracing: {otlp: 'grpc://c', local: false}", "tracing", Collector("otlp", Endpoint("c", 4317))),
         (
             "tracing: {zipkin: 'http://[fd00::1]:1/x', sampling: 0.5}",
             "tracing",
@@ -192,6 +196,9 @@ WRONG = [
         (f"tracing: {{otlp: 'grpc://a', sampling: {n}}}", "tracing.sampling")
         for n in ("-1", "101", "x", ".nan", BIG)
     ],
+    *[(f"tracing: {{local: {n}}}", "tracing.local") for n in ("99", "20001", "1.5", "yes please", "null")],
+    ("tracing: {local: true, otlp: 'grpc://a'}", "leave otlp or local out"),
+    ("tracing: {local: 100, zipkin: 'http://a'}", "leave zipkin or local out"),
     ("tracing: {jaeger: x}", "tracing.jaeger"),
     *wrong("envoy_admin", "x", "unix:x", "7"),
     *wrong("scrape_address", "x", "unix:/x", "7"),

@@ -12,7 +12,7 @@ from shim.core.docker.labels import LABELS
 from shim.core.docker.orchestrators import ORCHESTRATORS
 from shim.core.envoy.access_log import FIELDS
 from shim.core.envoy.modes import MODES
-from shim.core.envoy.tracing import ATTRIBUTES, HOST_NAME
+from shim.core.envoy.tracing import ATTRIBUTES, HOST_NAME, SPANS_PATH
 from shim.core.leases.server_first import KNOWN_PORTS
 from shim.registrar.api import DISCOVERY, KINDS, PAGES
 from tests.examples.documents import EXAMPLES, first_cells, prose, table_rows, tables
@@ -65,8 +65,9 @@ def test_the_ports_that_are_known_to_speak_first_are_the_codes() -> None:
 
 
 def test_the_table_of_requests_is_the_codes() -> None:
-    *pages, discovery = table_rows(PAGE, "API")
+    *pages, spans, discovery = table_rows(PAGE, "API")
     assert pages == [[f"`GET {path}`", page.meaning] for path, page in PAGES.items()]
+    assert spans[0] == f"`POST {SPANS_PATH}`"
     assert re.findall(r":(\w+)`", discovery[0]) == list(KINDS)
     assert f"`POST {DISCOVERY}" in discovery[0]
 

@@ -20,6 +20,9 @@ from shim.core.leases.cluster_names import cluster_names
 from shim.core.logs.entry import Shape, failed, is_of, parse
 from shim.core.service import Service, unnamed_service
 from shim.core.text import NAME_LIMIT
+from shim.core.traces.kept import KeptSpans, as_tree
+from shim.core.traces.otlp import Decoder, count
+from shim.core.traces.waterfall import Drawing
 from shim.host.procfs import flags_of
 from shim.registrar.docker import ID_LIMIT, UnexpectedAnswer, _started_container
 from shim.registrar.nack_reasons import local_admin, rejections
@@ -147,6 +150,24 @@ def log_line(data: bytes) -> None:
         failed(found)
         is_of(found, "web")
         assert Shape(str).line(found).isprintable()
+
+
+def spans(data: bytes) -> None:
+    """A request of OTLP: spans, which can be kept, told and shown."""
+    kept = KeptSpans(100)
+    try:
+        assert count(data) >= 0
+        for span in Decoder().spans(data):
+            kept.add(span)
+    except ValueError as error:
+        assert len(str(error)) < 100
+    drawing = Drawing(str)
+    for trace in kept.traces(100):
+        rows = [span._asdict() | {"depth": depth} for depth, span in as_tree(trace.spans)]
+        assert len(rows) == len(trace.spans)
+        shown = [*drawing.trace({"id": trace.root.trace, "spans": rows}), drawing.line(rows[0])]
+        assert all(line.isprintable() for line in shown)
+        json.dumps(rows)
 
 
 def traffic(data: bytes) -> None:

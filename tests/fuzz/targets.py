@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from shim.wire.traffic import FIELDS, traffic_line
 from shim.wire.words import MARK, NAME
-from tests.builders import make_binding, make_flags, make_poll
+from tests.builders import make_binding, make_export, make_flags, make_poll, make_span
 from tests.fuzz import machines, parsers, servers
 from tests.harness.fake_dockerd import make_container
 
@@ -53,7 +53,10 @@ TARGETS = {
             b"\0".join([b"python3", b"-IS", b"-c", b"# envoy-docker-shim", b"x", FLAGS]),
         ],
     ),
-    "config": Target(parsers.config, [b"", YAML, b"tracing: {zipkin: 'http://[::1]/a'}", b"a: !!int ''"]),
+    "config": Target(
+        parsers.config,
+        [b"", YAML, b"tracing: {zipkin: 'http://[::1]/a'}", b"tracing: {local: 2000}", b"a: !!int ''"],
+    ),
     "labels": Target(
         parsers.labels,
         [
@@ -67,6 +70,10 @@ TARGETS = {
         [POLL, json.dumps({"node": {"id": "a\n", "metadata": METADATA}, "version_info": "a~1"}).encode()],
     ),
     "log_line": Target(parsers.log_line, [json.dumps(LINE).encode()]),
+    "spans": Target(
+        parsers.spans,
+        [make_export(make_span(), make_span(id="2" * 16, parent="3" * 16, error=True, odd="\x1b\u202e"))],
+    ),
     "traffic": Target(parsers.traffic, [traffic_line(dict.fromkeys(FIELDS, 7)).encode()]),
     "event": Target(parsers.event, [json.dumps(START).encode()]),
     "refusals": Target(

@@ -14,7 +14,7 @@ from shim.core.envoy.scrape import (
     scrape_listener,
 )
 from shim.core.envoy.sinks import METRICS_CLUSTER, Sinks, stats_sinks
-from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
+from shim.core.envoy.tracing import COLLECTOR_CLUSTER, LOCAL, OTLP, Collector, local_runtime
 
 REGISTRAR_CLUSTER = "envoy_docker_shim_registrar"
 
@@ -88,13 +88,15 @@ def bootstrap(
     clusters = [_registrar_cluster(registrar)]
     listeners = []
     if admin.path and scrape is not None:
-        clusters.append(_cluster(ADMIN_CLUSTER, admin) | admin_limits())
-        clusters.append(_cluster(REGISTRAR_METRICS_CLUSTER, registrar) | registrar_limits())
+        clusters.append(fixed_cluster(ADMIN_CLUSTER, admin) | admin_limits())
+        clusters.append(fixed_cluster(REGISTRAR_METRICS_CLUSTER, registrar) | registrar_limits())
         listeners.append(scrape_listener(scrape))
-    if collector is not None:
+    to_registrar = collector is not None and collector.kind == LOCAL
+    if collector is not None and not to_registrar:
         clusters.append(_collector_cluster(collector))
     if sinks.otlp is not None:
-        clusters.append(_cluster(METRICS_CLUSTER, sinks.otlp) | _grpc())
+        clusters.append(fixed_cluster(METRICS_CLUSTER, sinks.otlp) | _grpc())
+    runtime = _runtime(max_header_kb) | (local_runtime() if to_registrar else {})
     return {
         "node": {
             "id": node_id,
@@ -109,7 +111,7 @@ def bootstrap(
         # Not one object twice: YAML would write an anchor.
         "dynamic_resources": {"cds_config": _source(refresh_delay), "lds_config": _source(refresh_delay)},
         "static_resources": {"clusters": clusters, **({"listeners": listeners} if listeners else {})},
-        "layered_runtime": {"layers": [{"name": "limits", "static_layer": _runtime(max_header_kb)}]},
+        "layered_runtime": {"layers": [{"name": "limits", "static_layer": runtime}]},
         **_stats(),
         **stats_sinks(sinks, node_id),
         "overload_manager": _overload(heap_mb),
@@ -142,11 +144,12 @@ def _source(refresh_delay: str) -> Json:
 
 
 def _registrar_cluster(registrar: Endpoint) -> Json:
-    return _cluster(REGISTRAR_CLUSTER, registrar)
+    return fixed_cluster(REGISTRAR_CLUSTER, registrar)
 
 
 def _collector_cluster(collector: Collector) -> Json:
-    return _cluster(COLLECTOR_CLUSTER, collector.endpoint) | (_grpc() if collector.kind == "otlp" else {})
+    found = fixed_cluster(COLLECTOR_CLUSTER, collector.endpoint)
+    return found | (_grpc() if collector.kind == OTLP else {})
 
 
 def _grpc() -> Json:
@@ -157,7 +160,8 @@ def _grpc() -> Json:
     }
 
 
-def _cluster(name: str, endpoint: Endpoint) -> Json:
+def fixed_cluster(name: str, endpoint: Endpoint) -> Json:
+    """A cluster of one address, which is none of a container's."""
     endpoints: list[Any] = [{"lb_endpoints": [{"endpoint": {"address": _address(endpoint)}}]}]
     return {
         "name": name,

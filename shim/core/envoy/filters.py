@@ -137,6 +137,6 @@ def _routes(cluster: str, options: HttpOptions) -> Json:
 def _router(options: HttpOptions) -> Json:
     """Adds no X-Envoy-Expected-Rq-Timeout-Ms to requests, no X-Envoy-Upstream-Service-Time to answers."""
     router: Json = {"@type": EXTENSIONS + "filters.http.router.v3.Router", "suppress_envoy_headers": True}
-    if options.tracing is not None and options.tracing.kind == "otlp":
+    if options.tracing is not None and options.tracing.is_otlp:
         router["upstream_http_filters"] = drop_empty_tracestate()
     return {"name": "router", "typed_config": router}

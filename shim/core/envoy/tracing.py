@@ -12,6 +12,12 @@ from shim.core.service import Service
 
 # In the bootstrap: Envoy refuses a Zipkin listener whose collector cluster it does not know yet.
 COLLECTOR_CLUSTER = "envoy_docker_shim_collector"
+# The registrar's API as a collector (local_spans.py), and where spans are posted there.
+SPANS_CLUSTER, SPANS_PATH = "envoy_docker_shim_spans", "/v1/traces"
+# With local traces: after so many milliseconds, or with so many spans, a service's are sent.  A request of
+# the registrar's API has 256 kB at most, and an ordinary span 600 bytes.
+FLUSH_INTERVAL_MS, SPANS_A_BATCH = 2000, 100
+OTLP, ZIPKIN, LOCAL = "otlp", "zipkin", "local"
 
 SERVICE_NAME = "service.name"
 # An attribute of every span -> the field of Service that it holds.  The names are OpenTelemetry's (semantic
@@ -36,11 +42,17 @@ HOST_NAME = "host.name"
 class Collector(NamedTuple):
     """Where spans go, and how many."""
 
-    kind: str  # "otlp" (gRPC) or "zipkin" (HTTP)
-    endpoint: Endpoint
+    kind: str  # OTLP (gRPC), ZIPKIN (HTTP), or LOCAL: the registrar (OTLP over HTTP)
+    endpoint: Endpoint = Endpoint()  # not of LOCAL
     path: str = "/api/v2/spans"  # Zipkin's
     sampling: float = 100.0  # percent, of the requests whose client has not decided
     host_name: str = ""  # of this host, an attribute of every span
+    kept: int = 0  # LOCAL: so many spans, the last ones
+
+    @property
+    def is_otlp(self) -> bool:
+        """Whether Envoy's tracer is OpenTelemetry's."""
+        return self.kind != ZIPKIN
 
 
 def escape_format(text: str) -> str:
@@ -54,7 +66,7 @@ def service_for(service: Service, tracing: Collector | None) -> Service:
     Zipkin's operation and tags are format strings, so there a ``%`` is doubled; OTLP's attributes are
     literal, so there it is not.
     """
-    if tracing is None or tracing.kind != "zipkin":
+    if tracing is None or tracing.is_otlp:
         return service
     return service._replace(
         **{field: escape_format(getattr(service, field)) for field in ATTRIBUTES.values()}
@@ -79,25 +91,24 @@ def request_id(tracing: Collector | None) -> Json:
         "@type": EXTENSIONS + "request_id.uuid.v3.UuidRequestIdConfig",
         "pack_trace_reason": False,
     }
-    if tracing is not None and (tracing.kind == "otlp" or tracing.sampling >= 100):
+    if tracing is not None and (tracing.is_otlp or tracing.sampling >= 100):
         config["use_request_id_for_trace_sampling"] = False
     return {"typed_config": config}
 
 
 def tracing_config(service: Service, tracing: Collector) -> Json:
     """The connection manager's ``tracing``.  ``service`` is what ``service_for`` gave."""
-    return _otlp(service, tracing) if tracing.kind == "otlp" else _zipkin(service, tracing)
+    return _otlp(service, tracing) if tracing.is_otlp else _zipkin(service, tracing)
 
 
 def _otlp(service: Service, tracing: Collector) -> Json:
-    """Each listener is its own OpenTelemetry service; over gRPC, since all share one connection then."""
+    """Each listener is its own OpenTelemetry service."""
     attributes = _attributes(service, tracing)
     attributes.pop(SERVICE_NAME, None)  # it has a field of its own
     config: Json = {
         "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
         "service_name": service.name,
-        # With the time limit, what waits for a collector that hangs does not pile up.
-        "grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}, "timeout": "1s"},
+        **(_to_registrar() if tracing.kind == LOCAL else _to_collector()),
     }
     if attributes:
         config["resource_detectors"] = [{"name": "static", "typed_config": _detector(attributes)}]
@@ -105,6 +116,24 @@ def _otlp(service: Service, tracing: Collector) -> Json:
         config["sampler"] = _sampler(tracing.sampling)
     provider = {"name": "envoy.tracers.opentelemetry", "typed_config": config}
     return {"operation": "%REQ(:METHOD)%", "provider": provider}
+
+
+def _to_collector() -> Json:
+    """Over gRPC, since all services share one connection then."""
+    # With the time limit, what waits for a collector that hangs does not pile up.
+    return {"grpc_service": {"envoy_grpc": {"cluster_name": COLLECTOR_CLUSTER}, "timeout": "1s"}}
+
+
+def _to_registrar() -> Json:
+    # The host is one of the API's names: it has no dot.
+    uri = {"uri": f"http://{SPANS_CLUSTER}{SPANS_PATH}", "cluster": SPANS_CLUSTER, "timeout": "10s"}
+    return {"http_service": {"http_uri": uri}}
+
+
+def local_runtime() -> Json:
+    """What local traces want of the bootstrap's runtime: fewer and longer requests than those of 5 spans."""
+    prefix = "tracing.opentelemetry."
+    return {f"{prefix}flush_interval_ms": FLUSH_INTERVAL_MS, f"{prefix}min_flush_spans": SPANS_A_BATCH}
 
 
 def _detector(attributes: dict[str, str]) -> Json:

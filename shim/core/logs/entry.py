@@ -59,7 +59,7 @@ class Shape(NamedTuple):
         status = _number(entry, "http.response.status_code")
         word = f"{status:.0f}" if http else "tls" if _text(entry, "tls.client.server_name") else "tcp"
         sent = _number(entry, "http.response.body.size" if http else "bytes.sent")
-        colour = _colour_of(status) if http else RED if failed(entry) else GREEN
+        colour = status_colour(status) if http else RED if failed(entry) else GREEN
         cells = (
             self._in(DIM, printable(self.local(_text(entry, "time")))),
             _cut(_name(entry) or "-", SERVICE_WIDTH).ljust(SERVICE_WIDTH),
@@ -74,7 +74,12 @@ class Shape(NamedTuple):
         return "  ".join(cell for cell in cells if cell).rstrip()
 
     def _in(self, colour: str, text: str) -> str:
-        return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and text else text
+        return in_colour(colour, text) if self.colours and text else text
+
+
+def in_colour(colour: str, text: str) -> str:
+    """As a terminal shows it in one of the colours above."""
+    return f"\x1b[{colour}m{text}\x1b[0m"
 
 
 def printable(text: str) -> str:
@@ -133,7 +138,8 @@ def _connection(entry: Entry) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _colour_of(status: float) -> str:
+def status_colour(status: float) -> str:
+    """Of HTTP's status; 0: there was no answer."""
     if 100 <= status < 300:
         return GREEN
     return CYAN if 300 <= status < 400 else YELLOW if 400 <= status < 500 else RED
