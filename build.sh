@@ -5,6 +5,7 @@
 #   ./build.sh demo     shows the main job on this machine, and leaves nothing behind
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
+#   ./build.sh boards   examples/grafana and examples/prometheus, made anew from boards/
 #   ./build.sh bench    measures the file beside docker-proxy (bench/run; as root)
 #   ./build.sh soak     random events on a real dockerd and Envoy, and every answer checked (as root)
 #   ./build.sh matrix   the core cases over versions of Docker, Envoy, Python and sh (as root)
@@ -111,6 +112,10 @@ check)
   say "lint and types"
   $venv/bin/ruff check . && $venv/bin/ruff format --check . && $venv/bin/mypy
   ;;
+boards)
+  environment
+  exec $venv/bin/python -m boards
+  ;;
 test)
   shift
   "$0" check
@@ -147,5 +152,5 @@ matrix)
   $venv/bin/python -m tests.harness.engines
   EDS_ARTIFACT="$PWD/dist/envoy-docker-shim" exec $venv/bin/python -m tests.matrix "$@"
   ;;
-*) die "usage: ./build.sh [--with-envoy | demo | test | check | bench | soak | matrix]" ;;
+*) die "usage: ./build.sh [--with-envoy | demo | test | check | boards | bench | soak | matrix]" ;;
 esac

@@ -4,6 +4,7 @@ Tests marked `docker` or `machine` are skipped where they cannot run, with the r
 EDS_REQUIRE_REAL set in the environment they fail there instead.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -32,6 +33,15 @@ def cannot(reason: str) -> None:
     if REQUIRE_REAL:
         pytest.fail(f"required here, and impossible: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_collection_finish() -> None:
+    """What there is now stays to the end: thousands of tests, which each collection would look through again.
+
+    Tests that count descriptors collect each time, and a collection took 0.12 s.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -50,13 +50,14 @@ class Stack:
 
     def another_envoy(self, name: str, bootstrap: Mapping[str, Any], *confined: str) -> Envoy:
         """An Envoy in this machine's namespace, not started; ``confined`` is a command that runs it."""
-        admin = bootstrap["admin"]["address"]["socket_address"]
+        admin = bootstrap["admin"]["address"].get("socket_address")
         return Envoy(
             self.host.dir / name,
             bootstrap,
             prefix=self.host.argv(*confined),
             args=["--drain-time-s", "3600", "--file-flush-interval-msec", "100"],
-            connect=lambda: self.host.connect(admin["address"], admin["port_value"]),
+            # A Unix socket is reached from anywhere.
+            connect=(lambda: self.host.connect(admin["address"], admin["port_value"])) if admin else None,
         )
 
     def __enter__(self) -> "Stack":
