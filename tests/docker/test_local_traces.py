@@ -25,6 +25,9 @@ def stack(artifact: Path) -> Iterator[Stack]:
             labels = {"ServiceName": name, "EnvironmentName": "dev"}
             running.dockerd.run_http("hello", "-p", f"{port}:80", name=f"{name}-1", labels=labels)
             running.get(port)
+        url = f"http://{running.dockerd.gateway()}:8311/"
+        labels = {"ServiceName": "caller"}
+        running.dockerd.run_front(url, "-p", "8312:80", name="caller-1", labels=labels)
         yield running
 
 
@@ -50,6 +53,15 @@ def test_a_client_that_asks_two_services_makes_one_trace_of_both(stack: Stack) -
     ]
     assert {span["resource"]["container.image.name"] for span in spans} == {IMAGE}
     assert {span["status"] for span in spans} == {404}
+
+
+def test_a_container_that_passes_its_trace_on_is_above_what_it_asked(stack: Stack) -> None:
+    headers = {"traceparent": f"00-{'7' * 32}-{CLIENT}-01"}
+    assert stack.get(8312, headers=headers).text == "hello\n"
+    caller, shop = trace_of(stack, "7" * 32, 2)["spans"]
+    assert (caller["service"], shop["service"], shop["parent"]) == ("caller", "shop", caller["id"])
+    assert (caller["depth"], shop["depth"]) == (0, 1)
+    assert 0 < shop["duration_ms"] < caller["duration_ms"]
 
 
 def test_it_is_shown_in_a_terminal(stack: Stack) -> None:

@@ -153,6 +153,16 @@ class Dockerd:
         """A container whose HTTP server answers / with a line that is `word`; other paths are 404."""
         return self.run(*options, cmd=["sh", "-c", SERVE_HTTP.format(port=port), word], **kw)
 
+    def run_front(self, url: str, *options: str, port: int = 80, **kw: Any) -> str:
+        """A container that answers / with what it gets from `url`, where it passes on its client's trace."""
+        return self.run(
+            *options, cmd=["sh", "-c", SERVE_FRONT.format(port=port), FRONT.format(url=url)], **kw
+        )
+
+    def gateway(self) -> str:
+        """This host's address on the containers' (first) network."""
+        return str(self.api("/networks/bridge")["IPAM"]["Config"][0]["Gateway"])
+
     def run_tcp_echo(self, *options: str, port: int = 7, **kw: Any) -> str:
         return self.run(*options, cmd=["nc", "-ll", "-p", str(port), "-e", "cat"], **kw)
 
@@ -254,6 +264,14 @@ def python_container_args() -> list[str]:
     return [*mounts.values(), *env, "--workdir=/tmp"]
 
 
+FRONT = """#!/bin/sh
+printf 'Content-Type: text/plain\\r\\n\\r\\n'
+exec wget -qO- --header "traceparent: $HTTP_TRACEPARENT" {url}
+"""
+SERVE_FRONT = (
+    'mkdir -p /www/cgi-bin && cd /www/cgi-bin && printf %s "$0" >index.cgi && chmod +x index.cgi'
+    " && exec httpd -f -h /www -p {port}"
+)
 SERVE_HTTP = 'echo "$0" >/www/index.html && exec httpd -f -h /www -p {port}'
 UDP_ECHO = """
 import socket, sys
