@@ -1,9 +1,10 @@
 """A line of progress a step, and what both demos show of Envoy."""
 
+import json
 import time
 
-from tests.harness.collectors import Collector
 from tests.harness.envoy import Envoy
+from tests.harness.registrar import Registrar
 from tests.harness.wait import eventually
 
 BEGAN = time.monotonic()
@@ -20,15 +21,15 @@ def show(what: str, text: str) -> None:
         print(f"            {line}", flush=True)
 
 
-def show_trace(collector: Collector) -> None:
-    span = collector.wait_for(lambda spans: spans[0] if spans else None)
-    assert span is not None
-    shown = {"service": span.service, "span": span.name, "trace": span.trace_id, **span.resource}
-    shown |= {key: span.tags[key] for key in ("http.url", "http.status_code") if key in span.tags}
-    show(
-        "the same request in a trace, as the collector got it",
-        "\n".join(f"{k} = {v}" for k, v in shown.items()),
-    )
+def show_trace(registrar: Registrar, spans: int = 1) -> None:
+    """The last trace with so many spans, as soon as Envoy has brought them."""
+
+    def look() -> str:
+        found = json.loads(registrar.read("/traces").text)["traces"]
+        return next((str(trace["id"]) for trace in found if trace["spans"] == spans), "")
+
+    identity = eventually(look, 10, "a trace")
+    show(f"envoy-docker-shim traces {identity}", registrar.command("traces", str(identity)).stdout)
 
 
 def show_stats(envoy: Envoy) -> None:
@@ -39,6 +40,6 @@ def show_stats(envoy: Envoy) -> None:
             for line in page
             if line.startswith(("envoy_http_downstream_rq_xx{", "envoy_cluster_upstream_rq_xx{"))
         ]
-        return [line for line in found if 'prefix="admin"' not in line and "registrar" not in line]
+        return [line for line in found if 'prefix="admin"' not in line and "envoy_docker_shim" not in line]
 
     show("the same request in Envoy's Prometheus page", "\n".join(eventually(look, 10, "request counts")))

@@ -1,7 +1,6 @@
 """A container behind a real dockerd, on a throw-away machine (a network namespace of its own)."""
 
 from tests.demo.telling import say, show, show_stats, show_trace
-from tests.harness.collectors import OtlpCollector
 from tests.harness.engines import ROOT, ensure_packages
 from tests.harness.moments import FirstAnswer, StartEvent
 from tests.harness.stack import Stack
@@ -9,30 +8,26 @@ from tests.harness.wait import eventually
 
 FILE = ROOT / "dist" / "envoy-docker-shim"
 WORD = "hello from the container"
-PORT, UDP_PORT = 8080, 5353
+PORT, FRONT_PORT, UDP_PORT = 8080, 8081, 5353
 
 
 def show_all() -> None:
     say("dockerd, busybox and ip: installing what is missing")
     ensure_packages()
-    settings = {"tracing": {"otlp": "grpc://127.0.0.1:4317"}}
+    settings = {"tracing": {"local": True}}
     # Docker keeps the firewall rules that it has by default; the neighbour is another host on the network.
     with Stack(FILE, "20.10", "--iptables=true", settings=settings, neighbour=True) as stack:
-        collector = stack.host.call(OtlpCollector, "127.0.0.1", 4317)
-        with collector:
-            say(
-                f"dockerd {stack.dockerd.engine.version} runs with our file as its docker-proxy, beside Envoy"
-            )
-            _start(stack)
-            show(f"curl http://127.0.0.1:{PORT}/", stack.get(PORT).text)
-            show(f"curl http://[::1]:{PORT}/", stack.get(PORT, "::1").text)
-            _ask_from_outside(stack, "from another host, through Envoy")
-            show_trace(collector)
-            show_stats(stack.envoy)
-            _echo(stack)
-            show("envoy-docker-shim status", stack.registrar.command("status").stdout)
-            stack.envoy.stop()
-            _ask_from_outside(stack, "the same without Envoy, which was stopped: Docker's own way")
+        say(f"dockerd {stack.dockerd.engine.version} runs with our file as its docker-proxy, beside Envoy")
+        _start(stack)
+        show(f"curl http://127.0.0.1:{PORT}/", stack.get(PORT).text)
+        show(f"curl http://[::1]:{PORT}/", stack.get(PORT, "::1").text)
+        _ask_from_outside(stack, "from another host, through Envoy")
+        _ask_two(stack)
+        show_stats(stack.envoy)
+        _echo(stack)
+        show("envoy-docker-shim status", stack.registrar.command("status").stdout)
+        stack.envoy.stop()
+        _ask_from_outside(stack, "the same without Envoy, which was stopped: Docker's own way")
 
 
 def _start(stack: Stack) -> None:
@@ -49,6 +44,17 @@ def _ask_from_outside(stack: Stack, how: str) -> None:
     address = stack.host.ip
     text = stack.get(PORT, address, source=stack.host.neighbour).text
     show(f"curl http://{address}:{PORT}/ {how}", text)
+
+
+def _ask_two(stack: Stack) -> None:
+    """A second container, which asks the first one."""
+    labels = {"ServiceName": "front", "EnvironmentName": "demo"}
+    stack.dockerd.run_front(
+        f"http://{stack.dockerd.gateway()}:{PORT}/", "-p", f"{FRONT_PORT}:80", labels=labels
+    )
+    say(f"docker run -p {FRONT_PORT}:80 --label ServiceName=front ..., which asks greeter")
+    show(f"curl http://127.0.0.1:{FRONT_PORT}/", stack.get(FRONT_PORT).text)
+    show_trace(stack.registrar, 2)
 
 
 def _led_to_envoy(stack: Stack) -> bool:

@@ -12,7 +12,6 @@ import yaml
 
 from tests.demo.telling import say, show, show_stats, show_trace
 from tests.harness.backends import HttpEcho
-from tests.harness.collectors import OtlpCollector
 from tests.harness.docker import UDP_ECHO
 from tests.harness.engines import ROOT
 from tests.harness.envoy import Envoy
@@ -30,12 +29,9 @@ def show_all() -> None:
     with ExitStack() as clean:
         directory = Path(clean.enter_context(tempfile.TemporaryDirectory(prefix="eds-demo-")))
         backend = clean.enter_context(HttpEcho())
-        collector = OtlpCollector()
-        clean.enter_context(collector)
         port, udp, echo = free_ports(3)
         clean.enter_context(udp_echo(echo))
-        tracing = {"otlp": f"grpc://{HERE}:{collector.port}"}
-        registrar = LoopbackRegistrar(FILE, directory, tracing=tracing)
+        registrar = LoopbackRegistrar(FILE, directory, tracing={"local": True})
         clean.enter_context(registrar.running())
         registrar.wait_until_healthy()
         bootstrap = yaml.safe_load(registrar.command("bootstrap").stdout)
@@ -48,7 +44,7 @@ def show_all() -> None:
         say("there is no Docker to ask for labels: after 10 s the port is served without")
         reply = eventually(lambda: request(f"http://{HERE}:{port}/"), 20, "the port answers")
         show(f"curl http://{HERE}:{port}/ (the backend shows what it was sent)", reply.text)
-        show_trace(collector)
+        show_trace(registrar)
         show_stats(envoy)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.settimeout(10)

@@ -21,6 +21,7 @@ import sysconfig
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,8 @@ class Dockerd:
 
     def gateway(self) -> str:
         """This host's address on the containers' (first) network."""
-        return str(self.api("/networks/bridge")["IPAM"]["Config"][0]["Gateway"])
+        subnet = self.api("/networks/bridge")["IPAM"]["Config"][0]["Subnet"]
+        return str(ip_network(subnet)[1])
 
     def run_tcp_echo(self, *options: str, port: int = 7, **kw: Any) -> str:
         return self.run(*options, cmd=["nc", "-ll", "-p", str(port), "-e", "cat"], **kw)
