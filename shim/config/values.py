@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.modes import MODES, Mode
 
-# Spans that are kept without a number, and the least and most that can be: 20,000 may take 80 MB.
-LOCAL_SPANS, LOCAL_SPANS_RANGE = 2000, (100, 20_000)
+# Spans that are kept without a number, and the least and most that can be: 10,000 may take 40 MB.
+LOCAL_SPANS, LOCAL_SPANS_RANGE = 2000, (100, 10_000)
 
 
 def some_text(value: object) -> str:

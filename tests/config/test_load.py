@@ -196,7 +196,7 @@ WRONG = [
         (f"tracing: {{otlp: 'grpc://a', sampling: {n}}}", "tracing.sampling")
         for n in ("-1", "101", "x", ".nan", BIG)
     ],
-    *[(f"tracing: {{local: {n}}}", "tracing.local") for n in ("99", "20001", "1.5", "yes please", "null")],
+    *[(f"tracing: {{local: {n}}}", "tracing.local") for n in ("99", "10001", "1.5", "yes please", "null")],
     ("tracing: {local: true, otlp: 'grpc://a'}", "leave otlp or local out"),
     ("tracing: {local: 100, zipkin: 'http://a'}", "leave zipkin or local out"),
     ("tracing: {jaeger: x}", "tracing.jaeger"),

@@ -17,7 +17,7 @@ from shim.core.envoy.tracing import SPANS_CLUSTER
 from shim.core.envoy.upstreams import CLUSTER_TYPE
 
 # Batches that wait for their turn: one for each service, whose intervals end together.  The registrar takes
-# some 150 in a second, and after a pause 900 at once: none waits for as long as its time limit (tracing.py).
+# some 150 in a second, and after a pause 750 at once: none waits for as long as its time limit (tracing.py).
 WAITING = 1500
 
 
