@@ -42,11 +42,17 @@ def trace_of(stack: Stack, identity: str, spans: int) -> dict[str, Any]:
     return found
 
 
-def test_a_client_that_asks_two_services_makes_one_trace_of_both(stack: Stack) -> None:
-    headers = {"traceparent": f"00-{TRACE}-{CLIENT}-01"}
+def ask_both(stack: Stack, identity: str) -> list[dict[str, Any]]:
+    """A client's two requests in one trace of its own; its spans."""
+    headers = {"traceparent": f"00-{identity}-{CLIENT}-01"}
     for port in (8310, 8311):
         stack.host.http_get(f"http://127.0.0.1:{port}/cart", headers=headers)
-    spans = trace_of(stack, TRACE, 2)["spans"]
+    spans: list[dict[str, Any]] = trace_of(stack, identity, 2)["spans"]
+    return spans
+
+
+def test_a_client_that_asks_two_services_makes_one_trace_of_both(stack: Stack) -> None:
+    spans = ask_both(stack, "6" * 32)
     assert [(span["service"], span["container"], span["parent"]) for span in spans] == [
         ("front", "front-1", CLIENT),
         ("shop", "shop-1", CLIENT),
@@ -56,8 +62,9 @@ def test_a_client_that_asks_two_services_makes_one_trace_of_both(stack: Stack) -
 
 
 def test_a_container_that_passes_its_trace_on_is_above_what_it_asked(stack: Stack) -> None:
+    stack.get(8312)
     headers = {"traceparent": f"00-{'7' * 32}-{CLIENT}-01"}
-    assert stack.get(8312, headers=headers).text == "hello\n"
+    assert stack.host.http_get("http://127.0.0.1:8312/", headers=headers).text == "hello\n"
     caller, shop = trace_of(stack, "7" * 32, 2)["spans"]
     assert (caller["service"], shop["service"], shop["parent"]) == ("caller", "shop", caller["id"])
     assert (caller["depth"], shop["depth"]) == (0, 1)
@@ -65,11 +72,11 @@ def test_a_container_that_passes_its_trace_on_is_above_what_it_asked(stack: Stac
 
 
 def test_it_is_shown_in_a_terminal(stack: Stack) -> None:
-    test_a_client_that_asks_two_services_makes_one_trace_of_both(stack)
+    ask_both(stack, TRACE)
     line = stack.registrar.command("traces", "shop", "--errors", "-n", "1").stdout
-    assert re.fullmatch(rf"\S+ \S+  {TRACE}  front/dev +  404 .* \d spans  GET \S+/cart\n", line)
-    head, front, shop, *_ = stack.registrar.command("traces", TRACE).stdout.splitlines()
-    assert head.startswith(f"trace {TRACE}  ") and head.endswith(" spans, 2 services")
+    assert re.fullmatch(rf"\S+ \S+  {TRACE}  front/dev +  404 .* 2 spans  GET \S+/cart\n", line)
+    head, front, shop = stack.registrar.command("traces", TRACE).stdout.splitlines()
+    assert head.startswith(f"trace {TRACE}  ") and head.endswith(" 2 spans, 2 services")
     assert re.fullmatch(r"front/dev .* GET \S+/cart +  404 .*\|=.*\|", front)
     assert shop.startswith("shop/dev ")
     named = json.loads(stack.registrar.command("traces", "front-1", "--json").stdout)

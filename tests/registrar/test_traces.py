@@ -196,7 +196,9 @@ async def test_where_none_are_kept_it_says_how_to_have_them() -> None:
 
 @in_trio
 async def test_envoys_are_told_where_spans_go() -> None:
-    (cluster,) = document(await Keeping().poll(CLUSTERS))["resources"]
+    registrar = Keeping()
+    (cluster,) = document(await registrar.poll(CLUSTERS))["resources"]
+    assert document(await registrar.poll("/v3/discovery:endpoints"))["resources"] == []
     assert cluster["name"] == "envoy_docker_shim_spans"
     assert '"pipe": {"path": "/run/api.sock"}' in json.dumps(cluster)
 

@@ -15,6 +15,7 @@ from shim.core.envoy.bootstrap import (
     STAT_PREFIXES,
     bootstrap,
 )
+from shim.core.envoy.local_spans import spans_cluster
 from shim.core.envoy.modes import MODES
 from shim.core.envoy.sinks import Sinks
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
@@ -131,3 +132,21 @@ def test_no_part_appears_twice_so_that_yaml_needs_no_anchors() -> None:
             admin=admin, scrape=scrape, sinks=sinks, collector=Collector("zipkin", Endpoint("10.0.0.1", 9411))
         )
     )
+
+
+def test_local_traces_want_longer_batches_and_no_collector() -> None:
+    """What they want of clusters comes by discovery: an Envoy without this serves them too."""
+    local, without = make(collector=Collector("local", kept=2000)), make()
+    (layer,) = local["layered_runtime"]["layers"]
+    for key in ("flush_interval_ms", "min_flush_spans"):
+        assert layer["static_layer"].pop(f"tracing.opentelemetry.{key}") > 5
+    assert local == without
+
+
+@pytest.mark.parametrize("api", [REGISTRAR, Endpoint(path="/run/api.sock"), Endpoint("host.test", 1)])
+def test_spans_go_where_discovery_is_and_never_in_its_way(api: Endpoint) -> None:
+    cluster = spans_cluster(api)
+    registrar = clusters(make(api))[REGISTRAR_CLUSTER]
+    assert (address(cluster), cluster["type"]) == (address(registrar), registrar["type"])
+    (limits,) = cluster["circuit_breakers"]["thresholds"]
+    assert limits["max_connections"] == 1

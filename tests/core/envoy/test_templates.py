@@ -21,8 +21,9 @@ OPTIONS = [
     HttpOptions(None, 2),
     HttpOptions(Collector("otlp", Endpoint("c", 4317), "", 12.5)),
     HttpOptions(Collector("zipkin", Endpoint("zipkin", 9411), "/api/v2/spans", 100.0)),
+    HttpOptions(Collector("local", sampling=5.0, kept=2000)),
 ]
-IDS = ["none", "hops", "otlp", "zipkin"]
+IDS = ["none", "hops", "otlp", "zipkin", "local"]
 TEXTS = st.text(st.characters())
 SERVICES = st.builds(Service, **dict.fromkeys(Service._fields, TEXTS))
 EXTRAS = st.sampled_from([Extras(), Extras(False, 1.0, "1s", "2s"), Extras(sampling=1.0)])
