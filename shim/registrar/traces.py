@@ -54,12 +54,14 @@ class LocalTraces:
         else:
             work += SPAN_COST * expected
             found = 0
-            for found, span in enumerate(self._decoder.spans(body), 1):
-                self.kept.add(span)
-                if found % SPANS_A_TURN == 0:
-                    await trio.lowlevel.checkpoint()
-            self.counts["kept"] += found
-            self.counts["invalid"] += expected - found
+            try:
+                for found, span in enumerate(self._decoder.spans(body), 1):
+                    self.kept.add(span)
+                    if found % SPANS_A_TURN == 0:
+                        await trio.lowlevel.checkpoint()
+            finally:
+                self.counts["kept"] += found
+                self.counts["invalid"] += expected - found
         if wait := self._work.borrow(work, now):
             await trio.sleep(min(wait, LONGEST_WAIT))
 

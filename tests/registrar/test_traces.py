@@ -183,6 +183,18 @@ async def test_what_is_no_otlp_is_refused(body: bytes, content: str, status: int
 
 
 @in_trio
+async def test_what_was_read_before_an_error_is_kept_and_counted() -> None:
+    registrar = Keeping()
+    good = make_export(make_span())
+    broken = good + good.replace(b"\x2a\x03GET", b"\x2b\x03GET")  # its name, as what no message has today
+    assert (await registrar.bring(body=broken)).status == 400
+    found = await metrics(registrar)
+    counted = [found.value("envoy_docker_shim_spans_total", result=r) for r in ("kept", "invalid")]
+    assert counted == [1, 1]
+    assert len(await registrar.traces()) == 1
+
+
+@in_trio
 async def test_where_none_are_kept_it_says_how_to_have_them() -> None:
     registrar = Registrar()
     for target in ("/traces", f"/traces/{TRACE}"):
