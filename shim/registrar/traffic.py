@@ -79,10 +79,12 @@ class Traffic:
         if self.looks:
             self.window.add(growth)
             if due := self.points.add(growth):
-                found = [*self.points.clusters(self.counted, self.window), *others()]
+                made: dict[str, list[float]] = {}
+                yield from self.points.making(self.counted, self.window, made)
+                made.update(others())
                 for number in due:
                     self.history.begin(number)
-                    for name, values in found:
+                    for name, values in made.items():
                         self.history.put(name, values)
                 self.points.clear()
         self.moment = moment

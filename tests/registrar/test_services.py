@@ -5,8 +5,10 @@ from typing import Any
 
 import trio
 
+from shim.core.doctor.problems import SHOWN
 from shim.core.traffic.statistics import FIELDS, Statistics
 from shim.registrar.http_connection import Request
+from shim.registrar.problems import PATIENCE
 from shim.registrar.traffic import EVERY, LOOKED, Traffic
 from shim.wire.traffic import FIELDS as RELAYED
 from shim.wire.traffic import traffic_line
@@ -109,6 +111,34 @@ async def test_its_problems_are_those_of_status() -> None:
     assert found["problems"][0].startswith("Docker is not reachable")
     assert "tcp/0.0.0.0:8080 (web): ProxyMode=ftp is none of the modes" in found["problems"]
     assert found["services"][0]["why"] == "ProxyMode=ftp is none of the modes"
+
+
+@in_trio
+async def test_a_container_that_takes_no_connections_is_a_problem() -> None:
+    registrar = Registrar()
+    for port in range(8080, 8090):
+        registrar.publish(make_binding(port, backend_ip=f"172.17.0.{port - 8000}"), WEB)
+    assert not [line for line in (await read(registrar))["problems"] if "takes" in line]
+    for moment in (100, 102):
+        found = Statistics()
+        for port in range(8080, 8090):
+            found.counts[f"web-dev-{port}"] = [moment if field == "unreachable" else 0 for field in FIELDS]
+        for _ in registrar.state.traffic.taking(moment, {ENVOY: found}, {ENVOY}):
+            pass
+    *told, rest = (await read(registrar))["problems"][-SHOWN - 1 :]
+    assert told[0] == "web-1 takes no connections on port 80, published as tcp/0.0.0.0:8080: 2 failed in 10 s"
+    assert len({line for line in told if "takes no connections" in line}) == SHOWN
+    assert rest == f"and so do those of {10 - SHOWN} other services"
+
+
+@in_trio
+async def test_an_envoy_that_hangs_is_a_problem() -> None:
+    registrar = Registrar()
+    registrar.publish(make_binding(8080), WEB)
+    await version_of(registrar.poll(LISTENERS, connection=1))
+    assert "acknowledged" not in str((await read(registrar))["problems"])
+    await trio.sleep(PATIENCE + 1)
+    assert "Envoy envoy-1 has not acknowledged the current listeners" in (await read(registrar))["problems"]
 
 
 @in_trio
