@@ -154,6 +154,23 @@ async def test_it_is_made_once_for_all_who_ask_and_anew_after_a_look() -> None:
 
 
 @in_trio
+async def test_those_who_read_slowly_have_no_copy_each_and_keep_nobody_from_the_next() -> None:
+    registrar = Registrar()
+    registrar.publish(make_binding(8080), WEB)
+    request = Request("GET", "/services", {"host": "localhost"}, b"", 9)
+    slow = [await registrar.api.handle(request) for _ in range(3)]
+    made = registrar.state.traffic.answers
+    assert made.making == {"/services": 0} and not made.made
+    take(registrar, "web-dev-8080", 100)
+    assert json.loads(b"".join((await registrar.api.handle(request)).body))  # type: ignore[arg-type]
+    assert made.made["/services"][1] == 1 and not made.making
+    whole = made.made["/services"][2]
+    for response in slow:
+        assert not isinstance(response.body, bytes) and json.loads(b"".join(response.body))
+    assert made.made["/services"][2] is whole
+
+
+@in_trio
 async def test_the_history_has_a_point_for_each_five_seconds_somebody_looked() -> None:
     registrar = Registrar()
     registrar.publish(make_binding(8080), WEB)
