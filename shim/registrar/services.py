@@ -15,6 +15,7 @@ from shim.core.leases.lease import Lease
 from shim.core.traffic.history import EVERY as POINT
 from shim.core.traffic.history import History
 from shim.core.traffic.rows import Passed, Relayed, facts, of_cluster, of_relays, worst
+from shim.core.traffic.statistics import UNREACHABLE
 from shim.core.traffic.window import WINDOW
 from shim.registrar.problems import problems
 from shim.registrar.state import State
@@ -22,6 +23,7 @@ from shim.registrar.traffic import EVERY, Answers
 from shim.registrar.view import PART_SIZE, as_json, envoys, state_and_reasons, wall
 from shim.wire.traffic import FIELDS
 
+NO_CONNECTIONS = "its container takes no connections"
 RATES = ("requests", "request_bytes", "replies", "reply_bytes")
 
 
@@ -78,18 +80,20 @@ def _services(state: State) -> dict[str, Any]:
 def _row(name: str, leases: list[Lease], state: State) -> dict[str, Any]:
     seen = [state_and_reasons(lease, state) for lease in leases]
     serving, traffic = leases[0].serving, state.traffic
-    why = next((reason for _, reasons in seen for reason in reasons.values()), "")
-    row = facts(
-        name, leases, worst([found for found, _ in seen]), why or (serving.problem if serving else "")
-    )
-    if leases[0].binding.address.proto == "udp":
-        return row | of_relays(_relayed(leases, state))
+    reasons = [reason for _, reasons in seen for reason in reasons.values()]
+    if serving is not None and serving.problem:
+        reasons.append(serving.problem)
     passed = Passed(
         traffic.window.seconds,
         traffic.window.sums(name),
         traffic.counted.total(name),
         traffic.window.percentiles(name),
     )
+    if passed.sums is not None and passed.sums[UNREACHABLE]:
+        reasons.append(NO_CONNECTIONS)
+    row = facts(name, leases, worst([found for found, _ in seen]), reasons[0] if reasons else "")
+    if leases[0].binding.address.proto == "udp":
+        return row | of_relays(_relayed(leases, state))
     http = serving is not None and serving.mode.statistics == "http"
     return row | of_cluster(passed, http, traffic.looks > 0)
 

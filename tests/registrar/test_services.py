@@ -125,7 +125,9 @@ async def test_a_container_that_takes_no_connections_is_a_problem() -> None:
             found.counts[f"web-dev-{port}"] = [moment if field == "unreachable" else 0 for field in FIELDS]
         for _ in registrar.state.traffic.taking(moment, {ENVOY: found}, {ENVOY}):
             pass
-    *told, rest = (await read(registrar))["problems"][-SHOWN - 1 :]
+    found_now = await read(registrar)
+    assert {row["why"] for row in found_now["services"]} == {"its container takes no connections"}
+    *told, rest = found_now["problems"][-SHOWN - 1 :]
     assert told[0] == "web-1 takes no connections on port 80, published as tcp/0.0.0.0:8080: 2 failed in 10 s"
     assert len({line for line in told if "takes no connections" in line}) == SHOWN
     assert rest == f"and so do those of {10 - SHOWN} other services"
