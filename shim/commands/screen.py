@@ -75,7 +75,7 @@ class Screen:
     def draw(self, lines: Iterable[str]) -> None:
         """Show these lines, as far as they fit."""
         shown = [line + _REST_OF_LINE for line in list(lines)[: self.size.height]]
-        self._write(_HOME + "\r\n".join(shown) + _REST_OF_SCREEN)
+        self._write(_HOME + "\n".join(shown) + _REST_OF_SCREEN)
 
     def wait(self, seconds: float) -> str:
         """The next key within this time; empty: there was none, or the size has changed."""

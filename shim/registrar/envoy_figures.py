@@ -22,7 +22,10 @@ log = logging.getLogger("envoy-docker-shim")
 
 PAGE = f"/stats?{QUERY}&filter={quote(FILTER, safe='')}"
 # Asking costs Envoy's main thread time that grows with its ports: the pause is so many times what it took.
-SHARE = 30
+# But it is no more than this (seconds), for it may have been the machine that was slow.
+SHARE, SELDOM = 30, 10.0
+# So often in a row it is no look if no Envoy answers: the next one will tell what came meanwhile.
+MISSED = 3
 # Seconds for an Envoy's answer, and how long it may be (bytes): a base, and so much for each cluster.
 TIMEOUT = 4.0
 SIZE_BASE, SIZE_EACH, SIZE_LIMIT = 1 << 16, 1 << 13, 32 << 20
@@ -30,7 +33,7 @@ SIZE_BASE, SIZE_EACH, SIZE_LIMIT = 1 << 16, 1 << 13, 32 << 20
 
 async def watch(state: State, default_admin: str) -> None:
     """Keep ``state.traffic`` as new as somebody wants it.  Does not return."""
-    traffic = state.traffic
+    traffic, missed = state.traffic, 0
     while True:
         await traffic.wait_until_wanted()
         began = trio.current_time()
@@ -39,13 +42,18 @@ async def watch(state: State, default_admin: str) -> None:
         for session in sessions:
             if (found := await _ask(session, state, default_admin)) is not None:
                 answers[session.user, session.node] = found
+        if sessions and not answers and missed < MISSED:
+            missed += 1
+            await trio.sleep(traffic.every)
+            continue
+        missed = 0
         took = trio.current_time() - began
         present = {(session.user, session.node) for session in sessions}
         moment = state.now() - took / 2
         for _ in traffic.taking(moment, answers, present, lambda: relayed_points(state)):
             await trio.lowlevel.checkpoint()
-        traffic.every = max(EVERY, SHARE * took)
-        await trio.sleep((FIRST if traffic.looks == 1 else traffic.every) - took)
+        traffic.every = min(max(EVERY, SHARE * took), SELDOM)
+        await trio.sleep(max(0.0, (FIRST if traffic.looks == 1 else traffic.every) - took))
 
 
 async def _ask(session: Session, state: State, default_admin: str) -> Statistics | None:

@@ -1,12 +1,21 @@
-"""The problems that the registrar knows of, without a question to the host: the lines of `status`."""
+"""The problems that the registrar knows of, without a question to the host.
+
+They are the lines of `status`, and what of the checks of `doctor` shows without one.
+"""
 
 from collections.abc import Iterator
 from typing import Any
 
 from shim.core.doctor import problems as lines
 from shim.core.leases.lease import Lease
+from shim.core.traffic.statistics import UNREACHABLE
+from shim.core.traffic.window import WINDOW
+from shim.registrar.pushes import KINDS
 from shim.registrar.state import State
 from shim.registrar.view import client_address, envoys, firewall, state_and_reasons
+
+# An Envoy with some thousand ports takes so long (seconds) to say what it did with an answer.
+PATIENCE = 15.0
 
 
 def problems(state: State) -> list[str]:
@@ -18,7 +27,35 @@ def problems(state: State) -> list[str]:
         "firewall": table,
         "bindings": list(_noticeable(state, lines.is_passed(table))),
     }
-    return lines.problems(report)
+    return [*lines.problems(report), *_behind(state), *_unreachable(state)]
+
+
+def _behind(state: State) -> Iterator[str]:
+    """Envoys that hang; `doctor` says the same of every one that is behind."""
+    for session in state.sessions.trusted():
+        waiting = [(kind, getattr(session, kind)) for kind in KINDS]
+        late = [kind for kind, told in waiting if not told.judged and state.now() - told.served_at > PATIENCE]
+        if late:
+            yield f"Envoy {session.node} has not acknowledged the current {' and '.join(late)}"
+
+
+def _unreachable(state: State) -> Iterator[str]:
+    """Containers that do not take connections, as far as Envoy has lately tried."""
+    window = state.traffic.window
+    failing = {cluster: counts[UNREACHABLE] for cluster, counts in window.active() if counts[UNREACHABLE]}
+    told: set[str] = set()
+    for lease in state.order.leases():
+        if lease.cluster in failing and lease.cluster not in told:
+            told.add(lease.cluster)
+            if len(told) > lines.SHOWN:
+                yield f"and so do those of {len(failing) - lines.SHOWN} other services"
+                return
+            address, backend = lease.binding
+            name = (lease.service.container if lease.service else "") or backend.ip
+            yield (
+                f"{name} takes no connections on port {backend.port}, published as {address}:"
+                f" {failing[lease.cluster]} failed in {WINDOW:.0f} s"
+            )
 
 
 def _noticeable(state: State, passed: bool) -> Iterator[dict[str, Any]]:

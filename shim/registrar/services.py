@@ -15,20 +15,22 @@ from shim.core.leases.lease import Lease
 from shim.core.traffic.history import EVERY as POINT
 from shim.core.traffic.history import History
 from shim.core.traffic.rows import Passed, Relayed, facts, of_cluster, of_relays, worst
+from shim.core.traffic.statistics import UNREACHABLE
 from shim.core.traffic.window import WINDOW
 from shim.registrar.problems import problems
 from shim.registrar.state import State
-from shim.registrar.traffic import EVERY
+from shim.registrar.traffic import EVERY, Answers
 from shim.registrar.view import PART_SIZE, as_json, envoys, state_and_reasons, wall
 from shim.wire.traffic import FIELDS
 
+NO_CONNECTIONS = "its container takes no connections"
 RATES = ("requests", "request_bytes", "replies", "reply_bytes")
 
 
 def services(state: State) -> "bytes | Iterator[bytes]":
     """The body of `/services`."""
     state.traffic.want()
-    return _once(state, "/services", lambda: as_json(_services(state)))
+    return _once(state, "/services", state.traffic.looks, EVERY, lambda: as_json(_services(state)))
 
 
 def history(state: State, target: str) -> "bytes | Iterator[bytes]":
@@ -41,7 +43,7 @@ def history(state: State, target: str) -> "bytes | Iterator[bytes]":
     head: dict[str, Any] = {"every": POINT, "end": end}
     if wanted:
         return json.dumps({**head, "series": kept.series(wanted)}).encode()
-    return _once(state, "/services/history", lambda: _activity(head, kept))
+    return _once(state, "/services/history", kept.newest, math.inf, lambda: _activity(head, kept))
 
 
 def groups(state: State) -> dict[str, list[Lease]]:
@@ -78,18 +80,20 @@ def _services(state: State) -> dict[str, Any]:
 def _row(name: str, leases: list[Lease], state: State) -> dict[str, Any]:
     seen = [state_and_reasons(lease, state) for lease in leases]
     serving, traffic = leases[0].serving, state.traffic
-    why = next((reason for _, reasons in seen for reason in reasons.values()), "")
-    row = facts(
-        name, leases, worst([found for found, _ in seen]), why or (serving.problem if serving else "")
-    )
-    if leases[0].binding.address.proto == "udp":
-        return row | of_relays(_relayed(leases, state))
+    reasons = [reason for _, reasons in seen for reason in reasons.values()]
+    if serving is not None and serving.problem:
+        reasons.append(serving.problem)
     passed = Passed(
         traffic.window.seconds,
         traffic.window.sums(name),
         traffic.counted.total(name),
         traffic.window.percentiles(name),
     )
+    if passed.sums is not None and passed.sums[UNREACHABLE]:
+        reasons.append(NO_CONNECTIONS)
+    row = facts(name, leases, worst([found for found, _ in seen]), reasons[0] if reasons else "")
+    if leases[0].binding.address.proto == "udp":
+        return row | of_relays(_relayed(leases, state))
     http = serving is not None and serving.mode.statistics == "http"
     return row | of_cluster(passed, http, traffic.looks > 0)
 
@@ -128,20 +132,31 @@ def _activity(head: dict[str, Any], kept: History) -> Iterator[bytes]:
     yield bytes(text + b"\n}}\n")
 
 
-def _once(state: State, page: str, make: Callable[[], Iterator[bytes]]) -> "bytes | Iterator[bytes]":
-    """The page as it was made since the last look at Envoys, and lately; else it is made, and kept."""
-    traffic = state.traffic
-    made_at, look, body = traffic.answers.get(page, (0.0, -1, b""))
-    if look == traffic.looks and state.now() - made_at < EVERY:
+def _once(
+    state: State, page: str, version: int, fresh: float, make: Callable[[], Iterator[bytes]]
+) -> "bytes | Iterator[bytes]":
+    """The page as it was made of this version, within ``fresh`` seconds; else it is made, and kept.
+
+    One at a time is kept while it is made: those who read slowly do not have one each in memory.
+    """
+    answers = state.traffic.answers
+    made_at, made_of, body = answers.made.get(page, (-math.inf, -1, b""))
+    if made_of == version and state.now() - made_at < fresh:
         return body
-    return _kept(state, page, make())
+    if answers.making.get(page) == version:
+        return make()
+    answers.making[page] = version
+    return _kept(answers, page, version, state.now(), make())
 
 
-def _kept(state: State, page: str, parts: Iterator[bytes]) -> Iterator[bytes]:
-    traffic = state.traffic
-    began, look, made = state.now(), traffic.looks, bytearray()
+def _kept(answers: Answers, page: str, version: int, now: float, parts: Iterator[bytes]) -> Iterator[bytes]:
+    made = bytearray()
     for part in parts:
-        made += part
+        if answers.making.get(page) == version:
+            made += part
+        else:
+            made.clear()  # there is a newer one by now
         yield part
-    if look == traffic.looks:
-        traffic.answers[page] = began, look, bytes(made)
+    if answers.making.get(page) == version:
+        answers.made[page] = now, version, bytes(made)
+        del answers.making[page]

@@ -19,11 +19,19 @@ EVERY, FIRST = 2.0, 1.0
 LOOKED = 15.0
 
 
-class Traffic:
-    """``every``: seconds between two looks at Envoys; ``looks``: how many there were since somebody came.
+class Answers:
+    """Pages that are made once for all who ask.  Each is of a version of what it shows, a number.
 
-    ``answers``: those that are made once for all who ask, by their page: when, by which look, and the bytes.
+    ``made``: when (seconds), of which version, and the bytes; ``making``: the version that is being made.
     """
+
+    def __init__(self) -> None:
+        self.made: dict[str, tuple[float, int, bytes]] = {}
+        self.making: dict[str, int] = {}
+
+
+class Traffic:
+    """``every``: seconds between two looks at Envoys; ``looks``: how many there were since somebody came."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.history = History()
@@ -39,7 +47,7 @@ class Traffic:
         self.points = Points()
         self.looks = 0
         self.moment = -math.inf  # of the last look
-        self.answers: dict[str, tuple[float, int, bytes]] = {}
+        self.answers = Answers()
 
     @property
     def warming(self) -> bool:
@@ -79,10 +87,12 @@ class Traffic:
         if self.looks:
             self.window.add(growth)
             if due := self.points.add(growth):
-                found = [*self.points.clusters(self.counted, self.window), *others()]
+                made: dict[str, list[float]] = {}
+                yield from self.points.making(self.counted, self.window, made)
+                made.update(others())
                 for number in due:
                     self.history.begin(number)
-                    for name, values in found:
+                    for name, values in made.items():
                         self.history.put(name, values)
                 self.points.clear()
         self.moment = moment

@@ -5,8 +5,10 @@ from typing import Any
 
 import trio
 
+from shim.core.doctor.problems import SHOWN
 from shim.core.traffic.statistics import FIELDS, Statistics
 from shim.registrar.http_connection import Request
+from shim.registrar.problems import PATIENCE
 from shim.registrar.traffic import EVERY, LOOKED, Traffic
 from shim.wire.traffic import FIELDS as RELAYED
 from shim.wire.traffic import traffic_line
@@ -112,6 +114,36 @@ async def test_its_problems_are_those_of_status() -> None:
 
 
 @in_trio
+async def test_a_container_that_takes_no_connections_is_a_problem() -> None:
+    registrar = Registrar()
+    for port in range(8080, 8090):
+        registrar.publish(make_binding(port, backend_ip=f"172.17.0.{port - 8000}"), WEB)
+    assert not [line for line in (await read(registrar))["problems"] if "takes" in line]
+    for moment in (100, 102):
+        found = Statistics()
+        for port in range(8080, 8090):
+            found.counts[f"web-dev-{port}"] = [moment if field == "unreachable" else 0 for field in FIELDS]
+        for _ in registrar.state.traffic.taking(moment, {ENVOY: found}, {ENVOY}):
+            pass
+    found_now = await read(registrar)
+    assert {row["why"] for row in found_now["services"]} == {"its container takes no connections"}
+    *told, rest = found_now["problems"][-SHOWN - 1 :]
+    assert told[0] == "web-1 takes no connections on port 80, published as tcp/0.0.0.0:8080: 2 failed in 10 s"
+    assert len({line for line in told if "takes no connections" in line}) == SHOWN
+    assert rest == f"and so do those of {10 - SHOWN} other services"
+
+
+@in_trio
+async def test_an_envoy_that_hangs_is_a_problem() -> None:
+    registrar = Registrar()
+    registrar.publish(make_binding(8080), WEB)
+    await version_of(registrar.poll(LISTENERS, connection=1))
+    assert "acknowledged" not in str((await read(registrar))["problems"])
+    await trio.sleep(PATIENCE + 1)
+    assert "Envoy envoy-1 has not acknowledged the current listeners" in (await read(registrar))["problems"]
+
+
+@in_trio
 async def test_it_is_made_once_for_all_who_ask_and_anew_after_a_look() -> None:
     registrar = Registrar()
     registrar.publish(make_binding(8080), WEB)
@@ -121,6 +153,23 @@ async def test_it_is_made_once_for_all_who_ask_and_anew_after_a_look() -> None:
     take(registrar, "web-dev-8080", 100)
     response = await registrar.api.handle(Request("GET", "/services", {"host": "localhost"}, b"", 9))
     assert not isinstance(response.body, bytes)
+
+
+@in_trio
+async def test_those_who_read_slowly_have_no_copy_each_and_keep_nobody_from_the_next() -> None:
+    registrar = Registrar()
+    registrar.publish(make_binding(8080), WEB)
+    request = Request("GET", "/services", {"host": "localhost"}, b"", 9)
+    slow = [await registrar.api.handle(request) for _ in range(3)]
+    made = registrar.state.traffic.answers
+    assert made.making == {"/services": 0} and not made.made
+    take(registrar, "web-dev-8080", 100)
+    assert json.loads(b"".join((await registrar.api.handle(request)).body))  # type: ignore[arg-type]
+    assert made.made["/services"][1] == 1 and not made.making
+    whole = made.made["/services"][2]
+    for response in slow:
+        assert not isinstance(response.body, bytes) and json.loads(b"".join(response.body))
+    assert made.made["/services"][2] is whole
 
 
 @in_trio

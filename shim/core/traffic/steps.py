@@ -3,8 +3,10 @@
 from collections import deque
 from collections.abc import Mapping
 
-# A relay reports this often while there is something (seconds): no report is of more than that.
+# A relay reports this often while there is something (seconds).
 SPAN = 5.0
+# A report that comes so long after the one before is late; after a longer time nothing had come meanwhile.
+LATE = 1.5 * SPAN
 # As many reports as are needed for a window of four spans.
 KEPT = 6
 
@@ -22,7 +24,7 @@ class Steps:
     def told(self, now: float, numbers: Mapping[str, int]) -> None:
         """A report comes; ``now``: seconds on any clock."""
         before = self._reports[-1][1] if self._reports else now - SPAN
-        self._reports.append((max(before, now - SPAN), now, numbers))
+        self._reports.append((before if now - before < LATE else now - SPAN, now, numbers))
 
     def rate(self, field: str, now: float, window: float) -> float:
         """Per second, in the last ``window`` seconds of which there can be reports by now."""

@@ -1,6 +1,7 @@
 """The last seconds of all services: sums of what came to each, and its percentiles."""
 
 from collections import deque
+from collections.abc import Iterable
 
 from shim.core.traffic.growth import Growth
 from shim.core.traffic.latency import Bins, added, percentiles
@@ -51,6 +52,10 @@ class Window:
     def sums(self, cluster: str) -> "list[int] | None":
         """A number for each of statistics.FIELDS; None: nothing came."""
         return self._sums.get(cluster)
+
+    def active(self) -> Iterable[tuple[str, list[int]]]:
+        """Each cluster to which anything came, with its sums."""
+        return self._sums.items()
 
     def percentiles(self, cluster: str) -> "list[float] | None":
         """Its percentiles (latency.PERCENTILES); None: there was no request, or Envoy has not told yet."""
