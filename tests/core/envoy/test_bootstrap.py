@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shim.core.discovery.subscription import HOLD
 from shim.core.endpoint import Endpoint
 from shim.core.envoy.bootstrap import (
     METADATA_KEY,
@@ -19,6 +20,7 @@ from shim.core.envoy.local_spans import spans_cluster
 from shim.core.envoy.modes import MODES
 from shim.core.envoy.sinks import Sinks
 from shim.core.envoy.tracing import COLLECTOR_CLUSTER, Collector
+from shim.registrar.releases import ENVOY_RETURN
 
 REGISTRAR, ADMIN = Endpoint("127.0.0.1", 7776), Endpoint("127.0.0.1", 9901)
 
@@ -33,6 +35,17 @@ def clusters(boot: dict[str, Any]) -> dict[str, Any]:
 
 def address(cluster: dict[str, Any]) -> Any:
     return cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+
+
+def test_a_poll_that_finds_no_registrar_is_tried_again_by_its_cluster_and_soon_enough() -> None:
+    [options] = clusters(make())[REGISTRAR_CLUSTER]["typed_extension_protocol_options"].values()
+    policy = options["retry_policy"]
+    assert set(policy["retry_on"].split(",")) == {"connect-failure", "reset"}
+    # A registrar that starts gives Envoys so long to come back before it takes them to be gone.
+    assert float(policy["retry_back_off"]["max_interval"].removesuffix("s")) < ENVOY_RETURN / 2
+    # Each try has as long as the registrar may hold it, and all of them together have longer.
+    tries, in_all = (float(text.removesuffix("s")) for text in (policy["per_try_timeout"], REQUEST_TIMEOUT))
+    assert HOLD < tries < in_all / 10
 
 
 def test_both_kinds_are_asked_for_by_long_poll_without_giving_up() -> None:
