@@ -40,7 +40,7 @@ from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
 from shim.registrar.spoke_first import FILE_SUFFIX, remember, watch
 from shim.registrar.state import State
-from shim.registrar.trust import EnvoyUsers, share_with_group
+from shim.registrar.trust import EnvoyUsers, share_with_envoy
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -236,7 +236,7 @@ async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(envoys.run)
             if config.api_address.path:
-                nursery.start_soon(share_with_group, config.api_address.path, config.envoy_user)
+                nursery.start_soon(share_with_envoy, config.api_address.path, config.envoy_user)
             nursery.start_soon(inspect_nacks, receive, state, str(config.envoy_admin))
             nursery.start_soon(server.serve, sock)
 

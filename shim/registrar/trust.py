@@ -20,6 +20,7 @@ import logging
 import math
 import os
 import pwd
+import struct
 import time
 from collections.abc import Callable
 
@@ -30,6 +31,7 @@ from shim.host.peer_credentials import UNKNOWN, owner_of_listener
 
 log = logging.getLogger("envoy-docker-shim")
 
+ACCESS_LIST = "system.posix_acl_access"
 AUTO = "auto"
 AUTO_NAME = "envoy"
 # Ids of users that root made: those of packages' and images' services, and systemd's dynamic ones.
@@ -41,8 +43,18 @@ LOOKUP_PAUSE = 1.0
 ADMIN_PAUSE = 1.0
 
 
-async def share_with_group(path: str, setting: str | int) -> None:
-    """Let the group of Envoy's user connect to the API's socket; ``setting`` is the key `envoy_user`."""
+async def share_with_envoy(path: str, setting: str | int) -> None:
+    """Let Envoy connect to the API's socket; ``setting`` is the key `envoy_user`.
+
+    A name's group may connect.  A number may be a container's user, whose group this host does not know (user
+    101 of Envoy's own image is in group 101, and this host's user 101 in any): that user itself may connect.
+    """
+    if isinstance(setting, int):
+        try:
+            os.setxattr(path, ACCESS_LIST, access_list_for(setting))
+            return
+        except OSError as error:
+            log.debug("%s: no access list: %s", path, error.strerror)  # not on every file system
     group = await trio.to_thread.run_sync(_group_of, setting, abandon_on_cancel=True)
     if group is None:
         return
@@ -50,6 +62,20 @@ async def share_with_group(path: str, setting: str | int) -> None:
         os.chown(path, -1, group)
     except OSError as error:
         log.warning("%s cannot be given to Envoy's group %d: %s", path, group, error.strerror)
+
+
+def access_list_for(user: int) -> bytes:
+    """The extended attribute that gives a file of mode 0660 to one user more: read and write.
+
+    As linux/posix_acl_xattr.h has it, in little endian: the version, and for each entry its tag, its
+    permissions and its id.
+    """
+    both, none, nobody = 6, 0, 0xFFFFFFFF
+    owner, this_user, group, mask, others = 1, 2, 4, 0x10, 0x20
+    entries = ((owner, both, nobody), (this_user, both, user), (group, both, nobody), (mask, both, nobody))
+    return struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *entry) for entry in (*entries, (others, none, nobody))
+    )
 
 
 def _group_of(setting: str | int) -> int | None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ import trio.testing
 from shim.core.endpoint import Endpoint
 from shim.host.peer_credentials import UNKNOWN, owner_of_listener
 from shim.registrar import trust
-from shim.registrar.trust import EnvoyUsers
+from shim.registrar.trust import EnvoyUsers, share_with_envoy
 
 T = TypeVar("T")
 
@@ -32,6 +33,34 @@ def as_user(user: int, call: Callable[[], T]) -> T:
         return call()
     finally:
         os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_containers_user_may_connect_whatever_groups_this_host_has_and_no_other_may() -> None:
+    with tempfile.TemporaryDirectory(dir="/run") as directory, socket.socket(socket.AF_UNIX) as api:
+        os.chmod(directory, 0o755)
+        api.bind(path := f"{directory}/api.sock")
+        api.listen()
+        os.chmod(path, 0o660)
+
+        def may_connect(user: int) -> bool:
+            groups = os.getgroups()
+            os.setgroups([])
+            os.setegid(user)
+            with socket.socket(socket.AF_UNIX) as client:
+                try:
+                    as_user(user, lambda: client.connect(path))
+                except PermissionError:
+                    return False
+                finally:
+                    os.setegid(0)
+                    os.setgroups(groups)
+                return True
+
+        assert not may_connect(CONTAINER)
+        trio.run(share_with_envoy, path, CONTAINER)
+        assert may_connect(0) and may_connect(CONTAINER)
+        assert not may_connect(CONTAINER + 1) and not may_connect(PERSON)
 
 
 @pytest.mark.parametrize("setting", ["auto", "envoy", 77])
