@@ -14,7 +14,8 @@ import trio
 from shim.core.docker.containers import Container, Port, addresses_of, publications, published_by
 from shim.core.docker.labels import said_of, service_of
 from shim.core.envoy.modes import Serving
-from shim.core.leases.lease import Lease, Unlabelled
+from shim.core.leases.lease import Lease
+from shim.core.leases.unlabelled import Unlabelled
 from shim.core.service import Service
 from shim.registrar.dockerd import DockerdPresence
 from shim.registrar.state import State

@@ -12,6 +12,7 @@ import trio
 
 from shim.core.binding import Address, Binding
 from shim.core.envoy.modes import Serving
+from shim.core.firewall.elements import Elements
 from shim.core.firewall.names import FAMILIES, IPV4, IPV6, Family
 from shim.core.firewall.table import USUAL, Keeping, Table, served, served_of
 from shim.core.leases.lease import Lease
@@ -61,6 +62,7 @@ class Network:
         self._settled = settled
         self.fail_open = fail_open
         self._table = Table()
+        self._elements = Elements()
         self._local_until = clock() + ENVOY_RETURN
         self._inherited = Table()
         self._handed_over: frozenset[Address] = frozenset()
@@ -91,7 +93,10 @@ class Network:
 
     def advance(self, now: float) -> None:
         """Ask for another table, if the addresses have changed; ``now``: seconds."""
-        if self.firewall is None or not self._settled():
+        if self.firewall is None:
+            self._addresses.skip()
+            return
+        if not self._settled():
             return
         self._addresses.update()
         if now >= self._local_until:
@@ -102,10 +107,10 @@ class Network:
         self._handed_over = handed_over
         served_now = self._addresses.addresses
         self._held = {a: end for a, end in self._held.items() if now < end and a not in served_now}
-        kept = {element: port for a, port in self._addresses.kept.items() if (element := served(a))}
+        self._elements.follow(served_now, self._addresses.kept)
         table = Table(
-            served_of(served_now),
-            kept,
+            self._elements.served,
+            self._elements.kept,
             local,
             self.fail_open,
             self._keeping,

@@ -120,5 +120,6 @@ class Orphans:
         self._suspects.pop(lease.id, None)
         if not lease.orphan:
             lease.orphan = True
+            self._registry.touched.add(lease.binding.address)
             self.dockerd_wanted.set()
             log.warning("%s: its dockerd has died; served on until there is one again", lease.binding)

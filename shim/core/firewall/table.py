@@ -72,6 +72,8 @@ class Table(NamedTuple):
 
     def kept(self) -> dict[Served, int]:
         """``keep`` without what is not served: such a connection would be lost between two tables."""
+        if self.keep.keys() <= self.served:
+            return dict(self.keep)
         return {address: port for address, port in self.keep.items() if address in self.served}
 
 

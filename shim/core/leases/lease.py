@@ -1,4 +1,4 @@
-"""One shim's claim on an address, and a container whose labels are not known yet."""
+"""One shim's claim on an address."""
 
 from enum import Enum
 
@@ -65,18 +65,3 @@ class Lease:
     def enter(self, stage: Stage, now: float) -> None:
         """Set the stage, and when it was reached (``now``: seconds on the registrar's clock)."""
         self.stage, self.stage_at = stage, now
-
-
-class Unlabelled:
-    """A container whose labels are not known: its leases without any, and when the last of them came.
-
-    A container with many ports takes a while to start, its shims registering one by one: every wait for its
-    labels is counted from the last of them.
-    """
-
-    __slots__ = ("asked", "leases", "since")
-
-    def __init__(self) -> None:
-        self.leases: set[int] = set()
-        self.since = 0.0
-        self.asked = 0  # how often Docker was asked about it since then

@@ -21,8 +21,9 @@ from shim.core.discovery.sessions import Sessions
 from shim.core.discovery.versions import VersionedSet
 from shim.core.envoy.modes import Serving
 from shim.core.leases.cluster_claims import ClusterClaims, ClusterMaker
-from shim.core.leases.lease import Lease, Stage, Unlabelled
+from shim.core.leases.lease import Lease, Stage
 from shim.core.leases.second_listeners import ListenerMaker, SecondListeners
+from shim.core.leases.unlabelled import Unlabelled, UnlabelledContainers
 from shim.core.service import Service
 
 # How long an Envoy that does not answer can hold up what depends on it (seconds).
@@ -53,12 +54,13 @@ class Registry:
         self._leases: dict[int, Lease] = {}
         self._by_address: dict[Address, list[Lease]] = {}
         self._by_container: dict[str, list[int]] = {}  # oldest first
-        self._unlabelled: dict[str, Unlabelled] = {}
+        self._unlabelled = UnlabelledContainers()
         self._unneeded: dict[Address, list[tuple[str, Lease]]] = {}
         # What waits for an Envoy or for a deadline; no other lease or address has anything due.
         self._staged: dict[int, Lease] = {}
         self._releasing: dict[int, Lease] = {}
         self._withdrawn: dict[Address, tuple[int, float]] = {}  # perhaps still open in Envoy
+        self.touched: set[Address] = set()  # has had a change of any kind since served.py looked
         # `advance` rescans these three only when one is new, an Envoy processed more, or a deadline passed.
         self._scanned = True
         self._processed = sessions.processed()
@@ -88,17 +90,15 @@ class Registry:
         rivals.append(lease)
         rivals.sort(key=lambda rival: rival.order)
         self._by_container.setdefault(lease.binding.backend.ip, []).append(lease.id)
-        # Put at the end, so that they stand by their age.
-        container = self._unlabelled.pop(lease.binding.backend.ip, None) or Unlabelled()
-        self._unlabelled[lease.binding.backend.ip] = container
-        new = not container.leases or container.asked > 0
-        container.leases.add(lease.id)
-        container.since, container.asked = lease.since, 0
-        return new
+        return self._unlabelled.add(lease)
 
     def of_container(self, ip: str) -> list[Lease]:
         """The leases whose container has this address, oldest first."""
         return [self._leases[i] for i in self._by_container.get(ip, ())]
+
+    def all_at(self, address: Address) -> list[Lease]:
+        """The leases of a published address, oldest first; not to be changed."""
+        return self._by_address.get(address, [])
 
     def at(self, address: Address) -> Lease | None:
         """The newest lease of a published address."""
@@ -111,21 +111,14 @@ class Registry:
 
     def unlabelled(self) -> Iterator[Unlabelled]:
         """The containers without labels, the one that has waited longest first."""
-        return iter(self._unlabelled.values())
-
-    def _no_longer_unlabelled(self, lease: Lease) -> None:
-        container = self._unlabelled.get(lease.binding.backend.ip)
-        if container is not None:
-            container.leases.discard(lease.id)
-            if not container.leases:
-                del self._unlabelled[lease.binding.backend.ip]
+        return iter(self._unlabelled)
 
     def label(self, lease: Lease, service: Service, serving: Serving, now: float) -> None:
         """Publish a lease under its labels, which are known now or have changed."""
         if lease.labelled == (service, serving):
             return
         lease.service, lease.serving = service, serving
-        self._no_longer_unlabelled(lease)
+        self._unlabelled.discard(lease)
         if lease.stage is not Stage.RELEASING:
             self._refresh(lease.binding.address, now, relabelled=lease)
 
@@ -140,14 +133,16 @@ class Registry:
     def release_alone(self, lease: Lease, now: float) -> None:
         """Withdraw the listener of this shim only."""
         lease.released = True
+        self.touched.add(lease.binding.address)
         self._withdraw(lease, now)
 
     def end(self, lease: Lease, now: float) -> None:
         """Remove the lease of a shim whose process ended."""
         if self._leases.pop(lease.id, None) is None:
             return
-        self._no_longer_unlabelled(lease)
+        self._unlabelled.discard(lease)
         self._withdraw(lease, now)
+        self.touched.add(lease.binding.address)
         self._releasing.pop(lease.id, None)
         container = self._by_container[lease.binding.backend.ip]
         container.remove(lease.id)
@@ -189,7 +184,7 @@ class Registry:
         for lease in list(self._releasing.values()):
             if not lease.released and now - lease.stage_at >= SIBLING_GRACE:
                 del self._releasing[lease.id]
-                lease.enter(Stage.PENDING, now)
+                self._enter(lease, Stage.PENDING, now)
                 self._refresh(lease.binding.address, now)
         clusters, listeners = self._processed = processed
         for lease in list(self._staged.values()):
@@ -211,6 +206,7 @@ class Registry:
         for lease in self._leases.values():
             if lease.stage is Stage.LISTED and lease.serving is not None and lease.serving.keeps_client:
                 self.second.put(lease, self.listeners, self._make_listener)
+                self.touched.add(lease.binding.address)
 
     def due(self) -> float:
         """When ``advance`` has work even if no Envoy polls (seconds); infinity: never."""
@@ -245,7 +241,7 @@ class Registry:
     def _stage(self, lease: Lease, now: float) -> None:
         self._retire_cluster(lease)
         lease.cluster = self._clusters.claim(lease)
-        lease.enter(Stage.STAGED, now)
+        self._enter(lease, Stage.STAGED, now)
         self._staged[lease.id] = lease
         self._scanned = False
 
@@ -258,14 +254,14 @@ class Registry:
         self.second.put(lease, self.listeners, self._make_listener)
         lease.listener_sequence = self.listeners.sequence
         self._withdrawn.pop(address, None)
-        lease.enter(Stage.LISTED, now)
+        self._enter(lease, Stage.LISTED, now)
         self._give_up_unneeded(address, now)
 
     def _supersede(self, lease: Lease, now: float) -> None:
         """A newer lease takes the address over; its listener will replace that of this lease."""
         self._staged.pop(lease.id, None)
         self._retire_cluster(lease)
-        lease.enter(Stage.PENDING, now)
+        self._enter(lease, Stage.PENDING, now)
 
     def _withdraw(self, lease: Lease, now: float) -> None:
         if lease.stage is Stage.RELEASING:
@@ -281,9 +277,13 @@ class Registry:
         self._retire_cluster(lease)
         if not heirs:
             self._give_up_unneeded(address, now)
-        lease.enter(Stage.RELEASING, now)
+        self._enter(lease, Stage.RELEASING, now)
         self._releasing[lease.id] = lease
         self._scanned = False
+
+    def _enter(self, lease: Lease, stage: Stage, now: float) -> None:
+        lease.enter(stage, now)
+        self.touched.add(lease.binding.address)
 
     def _retire_cluster(self, lease: Lease) -> None:
         """Note that the lease needs its cluster no more; a listener still out may, until it is replaced."""
