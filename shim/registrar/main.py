@@ -36,6 +36,7 @@ from shim.registrar.firewall.by_hand import clear
 from shim.registrar.firewall.keeper import Firewall
 from shim.registrar.firewall.programs import ProgramError, Programs
 from shim.registrar.http_server import HttpServer
+from shim.registrar.lost_connects import end_lost_connects
 from shim.registrar.nack_reasons import inspect_nacks
 from shim.registrar.notify import notify
 from shim.registrar.spoke_first import FILE_SUFFIX, remember, watch
@@ -143,6 +144,8 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
             nursery.start_soon(state.shims.control_pipes.run)
             nursery.start_soon(state.keep_time)
             nursery.start_soon(state.network.run)
+            if state.shims.return_wait.gave_up:
+                nursery.start_soon(end_lost_connects, state, config.keeping)
             nursery.start_soon(state.shims.wakeups.run)
             nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, config)

@@ -14,11 +14,13 @@ class ReturnWait:
     """The file beside the registration socket; ``renew`` does nothing before ``begin``."""
 
     def __init__(self) -> None:
+        self.gave_up = False  # a shim has waited in vain before this registrar began
         self._file: str | None = None
 
     def begin(self, socket_path: str) -> None:
         """Remove the file: from now on shims wait for this registrar, should it go."""
         self._file = socket_path + AWAY_SUFFIX
+        self.gave_up = os.path.exists(self._file)
         self.renew()
 
     def renew(self) -> None:

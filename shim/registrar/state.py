@@ -201,12 +201,12 @@ class State:
         """
         waited = False
         with trio.move_on_after(timeout):
-            while self.registry.withdrawal_of(address) is not None or not self._knows_what_envoys_have():
+            while self.registry.withdrawal_of(address) is not None or not self.knows_what_envoys_have():
                 waited = True
                 await self.changed.wait()
         return waited
 
-    def _knows_what_envoys_have(self) -> bool:
+    def knows_what_envoys_have(self) -> bool:
         """Whether no Envoy can still have listeners of an earlier registrar that this one does not know."""
         if self.now() - self.started_at >= PREDECESSOR_TIMEOUT:
             return True

@@ -5,7 +5,10 @@ address before Envoy is off it.
 """
 
 import os
+import re
 import signal
+import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -173,6 +176,35 @@ def test_one_that_is_gone_for_good_costs_one_wait(stack: Stack) -> None:
     while_it_is_away(stack, signal.SIGKILL, 0.0, lambda: stack.dockerd.docker("rm", "--force", "next"))
     with pytest.raises(ConnectionRefusedError):
         stack.host.connect("127.0.0.1", STOPPED)
+
+
+def test_what_envoy_sent_to_a_container_that_had_gone_never_reaches_the_next_one(stack: Stack) -> None:
+    """The kernel sends it again a second later, and the address is another container's by then."""
+    stack.dockerd.run_http("gone", *at(REPLACED, 11), name="gone", labels={"ProxyMode": "tcp"})
+    stack.get(REPLACED)
+    stack.registrar.end(signal.SIGKILL)
+    stack.dockerd.docker("rm", "--force", "gone")  # it waits for a registrar, in vain
+    with Attempts(stack.host, ("127.0.0.1", REPLACED), clients=4, patience=10, pause=PAUSE) as client:
+        eventually(lambda: stack.host.call(connects_to, "10.77.0.11"), 10, "Envoy calls it in vain")
+        stack.registrar.start()
+        stack.dockerd.run_http("next", *at(OTHER, 11), name="next")
+        assert stack.get(OTHER).text == "next\n"
+        # All that began before has ended, one way or another.
+        eventually(lambda: not stack.host.call(connects_to, "10.77.0.11"), 10, "nothing waits")
+        enough = len(client.seen()) + MORE
+        eventually(lambda: len(client.seen()) >= enough, 10, "asked on")
+    outcomes = Counter((a.outcome, a.text) for a in client.seen())
+    print(f"{stack.dockerd.engine.name}: {outcomes}")
+    assert {text for _, text in outcomes} == {""}, outcomes
+    [ended] = re.findall(r"ended (\d+) connections", stack.registrar.log.read_text())
+    assert int(ended) > 0
+
+
+def connects_to(ip: str) -> int:
+    """How many connections to this address are being made, in this network namespace (proc_net_tcp(5))."""
+    packed = f"{int.from_bytes(socket.inet_aton(ip), sys.byteorder):08X}:"
+    lines = Path("/proc/thread-self/net/tcp").read_text().splitlines()[1:]
+    return sum(words[2].startswith(packed) and words[3] == "02" for words in map(str.split, lines))
 
 
 def test_dockerd_dies_too(stack: Stack) -> None:
