@@ -262,6 +262,11 @@ class Rig:
         """MB, as it is now."""
         return int(self._status("VmRSS")) / 1024
 
+    def private(self) -> float:
+        """MB that are no other process's, as those of a port are counted."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
+
     def wake_ups(self) -> int:
         return int(self._status("voluntary_ctxt_switches"))
 

@@ -1,5 +1,7 @@
 """Texts from outside (labels, requests), made safe to show, to log and to name things after."""
 
+from functools import lru_cache
+
 # Characters.  Each name is in every listener, span and metric of its container.
 NAME_LIMIT = 96
 
@@ -7,8 +9,18 @@ _ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345
 
 
 def printable(text: str, limit: int = NAME_LIMIT) -> str:
-    """``text`` as one line of printable characters, cut to ``limit``."""
+    """``text`` as one line of printable characters, cut to ``limit``.
+
+    Of short texts that come again and again, such as environments and images, there is one object.
+    """
+    return _kept(text, limit) if len(text) <= NAME_LIMIT else _printable(text, limit)
+
+
+def _printable(text: str, limit: int) -> str:
     return "".join(c if c.isprintable() else " " for c in text[: 4 * limit]).strip()[:limit].strip()
+
+
+_kept = lru_cache(maxsize=1024)(_printable)
 
 
 def stat_name(text: str) -> str:

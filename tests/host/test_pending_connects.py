@@ -16,7 +16,7 @@ FULL, OTHER = "127.77.3.1", "127.77.3.2"  # of nobody else's on this machine
 
 @pytest.fixture
 def making() -> Iterator[dict[str, list[socket.socket]]]:
-    """By their address, clients of servers that accept nobody: the first of each is connected, others wait."""
+    """By address, clients of servers that accept nobody: the first of each is connected, others wait."""
     sockets = []
     made: dict[str, list[socket.socket]] = {}
     for ip in (FULL, OTHER):

@@ -97,4 +97,5 @@ class Serving(NamedTuple):
     @property
     def upstream(self) -> Upstream:
         """What its cluster speaks to the container."""
-        return self.mode.upstream._replace(proxy_protocol=self.proxy_protocol)
+        version, usual = self.proxy_protocol, self.mode.upstream
+        return usual if version == usual.proxy_protocol else usual._replace(proxy_protocol=version)

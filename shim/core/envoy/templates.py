@@ -8,6 +8,7 @@ same bytes object in all of them.
 
 import json
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from shim.core.binding import WILDCARDS, Backend, Binding, listener_ip, second_name
@@ -51,11 +52,19 @@ class Template:
 
         ``values`` may have more than there are holes for.
         """
-        escaped = {name: json.dumps(str(values[name]))[1:-1].encode() for name in self._holes}
+        escaped = {name: _escaped(str(values[name])) for name in self._holes}
         pieces = [self._parts[0]]
         for name, part in zip(self._names, self._parts[1:], strict=True):
             pieces += (escaped[name], part)
         return tuple(pieces)
+
+
+# Names are in a listener and in its cluster, ports and addresses in many: equal bytes are one object.
+# The texts are bounded by shim.core.text.
+@lru_cache(maxsize=2048)
+def _escaped(text: str) -> bytes:
+    """A text as it stands in a JSON string."""
+    return json.dumps(text)[1:-1].encode()
 
 
 class Shape(NamedTuple):

@@ -12,6 +12,18 @@ from shim.core.leases.lease import Lease
 ClusterMaker = Callable[[str, Backend, Upstream], Resource]
 
 
+class Claim:
+    """A cluster: what it stands for, when it was put, and the leases that use it."""
+
+    __slots__ = ("backend", "sequence", "upstream", "users")
+
+    def __init__(self) -> None:
+        self.backend: Backend | None = None
+        self.upstream: Upstream | None = None
+        self.sequence = 0
+        self.users: tuple[int, ...] = ()
+
+
 class ClusterClaims:
     """A cluster stays until the listeners that led to it have left every Envoy, or ``timeout`` is over."""
 
@@ -20,38 +32,37 @@ class ClusterClaims:
         self.resources = VersionedSet()
         self._make = make
         self._timeout = timeout
-        self._users: dict[str, list[int]] = {}  # cluster -> leases
-        self._upstreams: dict[str, tuple[Backend, Upstream]] = {}  # cluster -> what it stands for
-        self._sequences: dict[str, int] = {}  # cluster -> when it was put
+        self._claims: dict[str, Claim] = {}  # by the cluster's name
         self._retired: dict[str, tuple[int, float]] = {}  # cluster -> listeners' sequence, since
 
     def __contains__(self, name: str) -> bool:
-        return name in self._users
+        return name in self._claims
 
     def backend_of(self, name: str) -> Backend | None:
         """The container port of this cluster; None: there is no such cluster."""
-        return self._upstreams[name][0] if name in self._upstreams else None
+        return self._claims[name].backend if name in self._claims else None
 
     def sequence_of(self, name: str) -> int:
         """What an Envoy must have processed to know this cluster."""
-        return self._sequences[name]
+        return self._claims[name].sequence
 
     def claim(self, lease: Lease) -> str:
         """The cluster for this lease's backend, made if there is none.  The lease's labels are known."""
         assert lease.service is not None and lease.serving is not None
-        backend, upstream = wanted = lease.binding.backend, lease.serving.upstream
+        backend, upstream = lease.binding.backend, lease.serving.upstream
         for name in cluster_names(lease.service, lease.binding):
-            others = [user for user in self._users.get(name, ()) if user != lease.id]
-            if not others or self._upstreams[name] == wanted:
+            claim = self._claims.get(name) or Claim()
+            same = (claim.backend, claim.upstream) == (backend, upstream)
+            if same or not set(claim.users) - {lease.id}:
                 break
-        if self._upstreams.get(name) != wanted:
-            self._upstreams[name] = wanted
+        if not same:
+            claim.backend, claim.upstream = backend, upstream
             self.resources.put(name, self._make(name, backend, upstream))
-            self._sequences[name] = self.resources.sequence
+            claim.sequence = self.resources.sequence
+        self._claims[name] = claim
         self._retired.pop(name, None)
-        users = self._users.setdefault(name, [])
-        if lease.id not in users:
-            users.append(lease.id)
+        if lease.id not in claim.users:
+            claim.users += (lease.id,)
         return name
 
     def give_up(self, name: str, lease: Lease, listeners: int, now: float) -> None:
@@ -59,17 +70,16 @@ class ClusterClaims:
 
         Without any user the cluster is retired.
         """
-        users = self._users[name]
-        if lease.id in users:
-            users.remove(lease.id)
-        if not users:
+        claim = self._claims[name]
+        claim.users = tuple(user for user in claim.users if user != lease.id)
+        if not claim.users:
             self._retired[name] = (listeners, now)
 
     def remove_retired(self, processed: float, now: float) -> None:
         """Take out what no listener leads to: every Envoy has processed these listeners."""
         for name, (sequence, since) in list(self._retired.items()):
             if processed >= sequence or now - since >= self._timeout:
-                del self._retired[name], self._users[name], self._upstreams[name], self._sequences[name]
+                del self._retired[name], self._claims[name]
                 self.resources.remove(name)
 
     def due(self) -> float:

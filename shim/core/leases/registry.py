@@ -86,9 +86,8 @@ class Registry:
         Returns whether Docker should be asked about its container: it is new, or was asked about in vain.
         """
         self._leases[lease.id] = lease
-        rivals = self._by_address.setdefault(lease.binding.address, [])
-        rivals.append(lease)
-        rivals.sort(key=lambda rival: rival.order)
+        rivals = [*self.all_at(lease.binding.address), lease]
+        self._by_address[lease.binding.address] = sorted(rivals, key=lambda rival: rival.order)
         self._by_container.setdefault(lease.binding.backend.ip, []).append(lease.id)
         return self._unlabelled.add(lease)
 
