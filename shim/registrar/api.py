@@ -1,6 +1,5 @@
 """What the API's URLs answer: discovery for Envoy, and the state for people and programs."""
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from shim.core.envoy.upstreams import cluster_load_assignment
 from shim.core.metrics.text import as_text, content_type_for
 from shim.registrar.answers import json_answer as _json
 from shim.registrar.answers import refusal as _error
+from shim.registrar.browsers import is_from_a_browser, page_file, why_not
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.metrics import families
 from shim.registrar.services import history, services
@@ -27,6 +27,7 @@ log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
 TRACE = "/traces/ID"
+PAGE, PAGE_FILE = "/", "/page/FILE"
 KINDS = ("listeners", "clusters", "endpoints")
 # How long an Envoy without any configuration waits for the registrar to know one (seconds).
 FRESH_TIMEOUT = 10.0
@@ -48,6 +49,8 @@ def _metrics(state: State, request: Request) -> Response:
 
 
 PAGES = {
+    PAGE: Page("[the page](page.md), for browsers", lambda state, request: page_file(request.target)),
+    PAGE_FILE: Page("the page's style, scripts and icon", lambda state, request: page_file(request.target)),
     "/healthz": Page(
         "`ok`, once shims have been found and the registrar listens",
         lambda state, request: Response(200, b"ok\n", "text/plain"),
@@ -79,12 +82,15 @@ PAGES = {
 class Api:
     """The answers to every request; ``handle`` is the HTTP server's handler.
 
-    ``trusts`` says whether a user's Envoys count.
+    ``trusts`` says whether a user's Envoys count; ``page`` whether there is anything for browsers.
     """
 
-    def __init__(self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0) -> None:
+    def __init__(
+        self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0, page: bool = True
+    ) -> None:
         self._state = state
         self._trusts = trusts
+        self._page = page
         self._complain_at = state.now()  # when the next such warning may be logged
         self._hold_limits = HoldLimits()
         # Apart, so that others' requests do not push out what is known of Envoy's.
@@ -97,12 +103,8 @@ class Api:
 
     async def handle(self, request: Request) -> Response:
         """200; 304 for a poll with nothing new; 400, 403, 404, 405 with a reason."""
-        if not _local_name(request.headers.get("host", "")):
-            # DNS rebinding: a page in a browser that has its own name resolved to this API's address.
-            return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
-        if "origin" in request.headers:
-            # Only a browser says where a request comes from; Envoy and `status` are none.
-            return _error(403, "this API is not for web pages")
+        if reason := why_not(request.headers):
+            return _error(403, reason)
         path = request.target.partition("?")[0]
         if path.startswith(DISCOVERY):
             if request.method != "POST":
@@ -112,6 +114,10 @@ class Api:
             return await take_spans(self._state, request, self._trusts)
         if path.startswith("/traces/"):
             path = TRACE
+        if path.startswith("/page/"):
+            path = PAGE_FILE
+        if not self._page and (path in (PAGE, PAGE_FILE) or is_from_a_browser(request.headers)):
+            return _error(404, "there is nothing for browsers here: page is off in the configuration")
         if path not in PAGES:
             return _error(
                 404, f"no such path; there are {', '.join(PAGES)} and {DISCOVERY}{', '.join(KINDS)}"
@@ -243,13 +249,3 @@ class Api:
             if backend is not None
         )
         return _json({"version_info": registry.clusters.version, "resources": resources})
-
-
-def _local_name(host: str) -> bool:
-    """Whether a Host header names this API: an IP address, or a name without a dot, such as a cluster's."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return "." not in name
-    return True

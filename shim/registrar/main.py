@@ -228,7 +228,7 @@ def warn_of_ports_that_anybody_can_take(config: Config) -> None:
 
 async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
     envoys = EnvoyUsers(config.envoy_user, config.envoy_admin)
-    api = Api(state, envoys.trusts)
+    api = Api(state, envoys.trusts, config.page)
     server = HttpServer(api.handle, state.connection_closed, user_of, envoys.trusts)
     send, receive = trio.open_memory_channel(16)
     api.report_nacks_to(send)

@@ -67,7 +67,14 @@ async def version_of(answering: Awaitable[Response]) -> str:
         ("GET", "/healthz?x=1", 200),
         ("POST", "/healthz", 405),
         ("DELETE", "/bindings", 405),
-        ("GET", "/", 404),
+        ("GET", "/", 200),
+        ("GET", "/?x=1", 200),
+        ("HEAD", "/page/main.js", 200),
+        ("POST", "/", 405),
+        ("POST", "/page/main.js", 405),
+        ("GET", "/page/", 404),
+        ("GET", "/page/../api.py", 404),
+        ("GET", "/page/%2e%2e/api.py", 404),
         ("GET", "/bindings/", 404),
         ("GET", "//bindings", 404),
         ("GET", "http://localhost/bindings", 404),
@@ -110,6 +117,50 @@ async def test_what_is_not_there_is_refused_in_json(method: str, target: str, st
 async def test_a_name_that_could_be_anybodys_is_not_ours(host: str, status: int, target: str) -> None:
     """DNS rebinding: a page in a browser has its own name resolved to our address."""
     assert (await Registrar().get(target, host=host)).status == status
+
+
+PATHS = ["/", "/page/main.js", "/bindings", "/healthz", "/nothing"]
+
+
+@pytest.mark.parametrize("target", PATHS)
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({}, False),
+        *[({"sec-fetch-site": site}, False) for site in ("none", "same-origin")],
+        *[({"sec-fetch-site": site}, True) for site in ("cross-site", "same-site", "", "None", "new-word")],
+        ({"origin": "http://localhost"}, True),
+        ({"origin": "null", "sec-fetch-site": "none"}, True),
+    ],
+)
+@in_trio
+async def test_what_another_page_in_a_browser_asks_is_refused(
+    target: str, headers: dict[str, str], refused: bool
+) -> None:
+    request = Request("GET", target, {"host": "localhost", **headers}, b"", 1)
+    assert ((await Registrar().api.handle(request)).status == 403) == refused
+
+
+@pytest.mark.parametrize("target", PATHS[:2])
+@in_trio
+async def test_the_page_is_bound_to_its_own_origin_and_kept_by_nobody(target: str) -> None:
+    headers = dict((await Registrar().get(target)).headers)
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert headers["cache-control"] == "no-store"
+    assert "access-control-allow-origin" not in headers
+
+
+@in_trio
+async def test_with_page_off_browsers_get_nothing_and_programs_what_they_got() -> None:
+    api = Api(Registrar().state, page=False)
+
+    async def status(target: str, **headers: str) -> int:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return (await api.handle(Request("GET", target, {"host": "localhost", **named}, b"", 1))).status
+
+    for target in PATHS:
+        assert await status(target, sec_fetch_site="same-origin") == 404
+    assert [await status(target) for target in PATHS] == [404, 404, 200, 200, 404]
 
 
 @pytest.mark.parametrize(

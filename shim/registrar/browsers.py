@@ -1,0 +1,53 @@
+"""What the API answers to browsers: the page's files, and nothing to pages of others."""
+
+import ipaddress
+from collections.abc import Mapping
+
+from shim.page.files import HEADERS, file_at
+from shim.registrar.answers import refusal
+from shim.registrar.http_connection import Response
+
+# Sec-Fetch-Site (https://www.w3.org/TR/fetch-metadata/): a browser says it to loopback addresses, and over
+# TLS.  "none" is a person who opened the address; whoever follows another site's link is "cross-site".
+OURS = ("none", "same-origin")
+
+
+def why_not(headers: Mapping[str, str]) -> str:
+    """Why such a request is refused: it may be another page's; empty: it is not."""
+    host = headers.get("host", "")
+    if not _local_name(host):
+        # DNS rebinding: a page in a browser that has its own name resolved to this API's address.
+        return f"host {host[:80]!r} is not a name of this API"
+    if "origin" in headers:
+        # A browser says it for other pages' requests; for our own page's, which only reads, it does not.
+        return "this API is not for web pages"
+    if headers.get("sec-fetch-site", "none") not in OURS:
+        return "this API is not for other web pages: open its address itself"
+    return ""
+
+
+def is_from_a_browser(headers: Mapping[str, str]) -> bool:
+    """Whether it says so; to other addresses than loopback, browsers do not."""
+    return "sec-fetch-site" in headers
+
+
+def page_file(target: str) -> Response:
+    """The page's file at this target; 404: none is there, 503: the program's own files are gone."""
+    path = target.partition("?")[0]
+    try:
+        found = file_at(path)
+    except OSError as error:
+        return refusal(503, f"the page's files cannot be read, restart the registrar: {error}")
+    if found is None:
+        return refusal(404, "the page has no such file")
+    return Response(200, found.body, found.content_type, HEADERS)
+
+
+def _local_name(host: str) -> bool:
+    """Whether a Host header names this API: an IP address, or a name without a dot, such as a cluster's."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return "." not in name
+    return True
