@@ -103,10 +103,14 @@ export function sorted(services, sort) {
   return keyed.map(([, , service]) => service);
 }
 
+// web-9 is before web-10.
+const naturally = new Intl.Collator("en", { numeric: true });
+
 // What is not known is at the end, either way.
 function compare(a, b, way) {
   const none = (a === null || a === undefined) - (b === null || b === undefined);
   if (none) return none;
+  if (typeof a === "string") return way * naturally.compare(a, b);
   return a < b ? -way : a > b ? way : 0;
 }
 

@@ -2,13 +2,15 @@
 
 export const NONE = "–";
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const hundredth = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1, minimumFractionDigits: 1 });
 
-// 0, <0.1, 3.4, 12, 1,234, 56.7 k
+// 0, <0.01, 0.25, 3.4, 12, 1,234, 123.4 k
 export function number(value) {
   if (value === null || value === undefined) return NONE;
   if (value === 0) return "0";
-  if (value < 0.05) return "<0.1";
+  if (value < 0.005) return "<0.01";
+  if (value < 0.995) return hundredth.format(value);
   if (value < 9.95) return tenth.format(value);
   if (value < 99_999.5) return whole.format(value);
   return value < 999_950 ? `${tenth.format(value / 1e3)} k` : `${tenth.format(value / 1e6)} M`;

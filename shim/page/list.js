@@ -8,6 +8,7 @@ import { Row } from "./rows.js";
 import { Strip } from "./strip.js";
 
 const ALL = 150; // so many rows are all there: who searches the page or listens to it finds them
+const HEAD = 84; // pixels at the top of the window that its bar and the table's head take
 const AROUND = 12; // rows above and below those in sight
 
 // Where somebody was when they left: back leads there.
@@ -197,7 +198,8 @@ export class List {
     const focused = [...this.rows.values()].find(({ link }) => link === document.activeElement);
     const from = this.order.findIndex(({ id }) => id === (focused?.id ?? this.current));
     if (step === 0 && from < 0) return;
-    const to = Math.max(0, Math.min(this.order.length - 1, from < 0 ? 0 : from + step));
+    const top = Math.ceil((HEAD - this.body.getBoundingClientRect().top) / this.rowHeight());
+    const to = Math.max(0, Math.min(this.order.length - 1, from < 0 ? top : from + step));
     const id = this.order[to]?.id;
     if (id === undefined) return;
     this.current = id;
