@@ -26,6 +26,9 @@ ROLES = {
         "shim.commands.status", "show bindings, Envoys, Docker, and shims that the registrar does not know"
     ),
     "top": Role("shim.commands.top", "show what passes each service: requests, latency, connections, bytes"),
+    "page": Role(
+        "shim.commands.page", "show services in a browser: opens the registrar's page on a local port"
+    ),
     "doctor": Role("shim.commands.doctor", "say what is wrong on this host, and what cures it"),
     "logs": Role("shim.commands.logs", "show the access log"),
     "traces": Role("shim.commands.traces", "show the traces that the registrar keeps"),

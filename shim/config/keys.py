@@ -129,6 +129,15 @@ class Config:
         "where the [access log](metrics-and-tracing.md#access-log) goes: `stdout` (Envoy's), or a file;"
         " `off`: only containers with `AccessLog=on` have one, on `stdout`",
     )
+    page: bool = _key(
+        values.on_or_off, True, "`off`: the API has no [page](page.md), and nothing else for browsers either"
+    )
+    traces_url: str | None = _key(
+        values.optional(values.web_page),
+        None,
+        "where Jaeger or Tempo shows traces: a URL, with `{service}` in it where the service's name goes, and"
+        " `{environment}`; [the page](page.md) leads there",
+    )
     envoy_admin: Endpoint = _key(
         values.socket_or_address,
         Endpoint(path="/run/envoy/admin.sock"),

@@ -103,6 +103,15 @@ def access_log(value: object) -> str:
     raise ValueError("must be stdout, off or the absolute path of a file")
 
 
+def on_or_off(value: object) -> bool:
+    """Either word, as YAML has taken it or as a text."""
+    if value in ("on", "off"):
+        return value == "on"
+    if not isinstance(value, bool):
+        raise ValueError("must be on or off")
+    return value
+
+
 def port_range(value: object) -> range:
     """``FIRST-LAST``, both included."""
     first, dash, last = some_text(value).partition("-")
@@ -194,3 +203,17 @@ def url(schemes: tuple[str, ...], default_port: int) -> Callable[[object], tuple
 def mode(value: object) -> Mode:
     """One of the modes, by its name."""
     return MODES[choice(*MODES)(value)]
+
+
+def web_page(value: object) -> str:
+    """``http://host/...`` or ``https://host/...``, as a browser is led there."""
+    text = some_text(value)
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        good = good and "@" not in parts.netloc
+    except ValueError:
+        good = False
+    if not good or len(text) > 2000 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be http://HOST/... or https://HOST/...")
+    return text

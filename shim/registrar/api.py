@@ -1,6 +1,5 @@
 """What the API's URLs answer: discovery for Envoy, and the state for people and programs."""
 
-import ipaddress
 import logging
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,9 +15,12 @@ from shim.core.envoy.upstreams import cluster_load_assignment
 from shim.core.metrics.text import as_text, content_type_for
 from shim.registrar.answers import json_answer as _json
 from shim.registrar.answers import refusal as _error
+from shim.registrar.answers import service_asked_for
+from shim.registrar.browsers import for_a_browser, is_from_a_browser, page_file, why_not
 from shim.registrar.http_connection import Request, Response
+from shim.registrar.log_page import log_page
 from shim.registrar.metrics import families
-from shim.registrar.services import history, services
+from shim.registrar.services import groups, history, services
 from shim.registrar.state import State
 from shim.registrar.trace_pages import take_spans, trace_page, traces_page
 from shim.registrar.view import bindings, status
@@ -27,6 +29,7 @@ log = logging.getLogger("envoy-docker-shim")
 
 DISCOVERY = "/v3/discovery:"
 TRACE = "/traces/ID"
+PAGE, PAGE_FILE = "/", "/page/FILE"
 KINDS = ("listeners", "clusters", "endpoints")
 # How long an Envoy without any configuration waits for the registrar to know one (seconds).
 FRESH_TIMEOUT = 10.0
@@ -47,12 +50,19 @@ def _metrics(state: State, request: Request) -> Response:
     return Response(200, as_text(families(state), content_type), content_type)
 
 
+def _bindings(state: State, request: Request) -> Response:
+    wanted = service_asked_for(request)
+    return _json(bindings(state, groups(state).get(wanted, []) if wanted else None))
+
+
 PAGES = {
+    PAGE: Page("[the page](page.md), for browsers", lambda state, request: page_file(request.target)),
+    PAGE_FILE: Page("the page's style, scripts and icon", lambda state, request: page_file(request.target)),
     "/healthz": Page(
         "`ok`, once shims have been found and the registrar listens",
         lambda state, request: Response(200, b"ok\n", "text/plain"),
     ),
-    "/bindings": Page("a list of [bindings](#a-binding)", lambda state, request: _json(bindings(state))),
+    "/bindings": Page("a list of [bindings](#a-binding), or with `?id=` of one service's", _bindings),
     "/status": Page("an object with the [status](#the-status)", lambda state, request: _json(status(state))),
     "/metrics": Page(
         "[metrics of the registrar's own](metrics-and-tracing.md#the-registrars-own), for Prometheus",
@@ -65,6 +75,10 @@ PAGES = {
     "/services/history": Page(
         "the [last ten minutes](#a-service) of all services, or with `?id=` all of one's",
         lambda state, request: Response(200, history(state, request.target)),
+    ),
+    "/services/log": Page(
+        "with `?id=` a service's last `lines` of the [access log](page.md#access-log), or `why` none",
+        log_page,
     ),
     "/traces": Page(
         "the last [traces](#a-trace), where"
@@ -79,12 +93,15 @@ PAGES = {
 class Api:
     """The answers to every request; ``handle`` is the HTTP server's handler.
 
-    ``trusts`` says whether a user's Envoys count.
+    ``trusts`` says whether a user's Envoys count; ``page`` whether there is anything for browsers.
     """
 
-    def __init__(self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0) -> None:
+    def __init__(
+        self, state: State, trusts: Callable[[int], bool] = lambda user: user == 0, page: bool = True
+    ) -> None:
         self._state = state
         self._trusts = trusts
+        self._page = page
         self._complain_at = state.now()  # when the next such warning may be logged
         self._hold_limits = HoldLimits()
         # Apart, so that others' requests do not push out what is known of Envoy's.
@@ -97,13 +114,9 @@ class Api:
 
     async def handle(self, request: Request) -> Response:
         """200; 304 for a poll with nothing new; 400, 403, 404, 405 with a reason."""
-        if not _local_name(request.headers.get("host", "")):
-            # DNS rebinding: a page in a browser that has its own name resolved to this API's address.
-            return _error(403, f"host {request.headers.get('host', '')[:80]!r} is not a name of this API")
-        if "origin" in request.headers:
-            # Only a browser says where a request comes from; Envoy and `status` are none.
-            return _error(403, "this API is not for web pages")
         path = request.target.partition("?")[0]
+        if reason := why_not(request.headers, path):
+            return _error(403, reason)
         if path.startswith(DISCOVERY):
             if request.method != "POST":
                 return _error(405, "discovery is asked for with POST")
@@ -112,13 +125,17 @@ class Api:
             return await take_spans(self._state, request, self._trusts)
         if path.startswith("/traces/"):
             path = TRACE
+        if path.startswith("/page/"):
+            path = PAGE_FILE
+        if not self._page and (path in (PAGE, PAGE_FILE) or is_from_a_browser(request.headers)):
+            return _error(404, "there is nothing for browsers here: page is off in the configuration")
         if path not in PAGES:
             return _error(
                 404, f"no such path; there are {', '.join(PAGES)} and {DISCOVERY}{', '.join(KINDS)}"
             )
         if request.method not in ("GET", "HEAD"):
             return _error(405, f"{path} is read with GET")
-        return PAGES[path].content(self._state, request)
+        return for_a_browser(request.headers, PAGES[path].content(self._state, request))
 
     # -- discovery -------------------------------------------------------------------------------
 
@@ -243,13 +260,3 @@ class Api:
             if backend is not None
         )
         return _json({"version_info": registry.clusters.version, "resources": resources})
-
-
-def _local_name(host: str) -> bool:
-    """Whether a Host header names this API: an IP address, or a name without a dot, such as a cluster's."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() and not host.endswith("]") else host
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return "." not in name
-    return True

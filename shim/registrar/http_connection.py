@@ -52,11 +52,15 @@ class Parts(Protocol):
 
 
 class Response(NamedTuple):
-    """``status``: HTTP's.  A body of unknown length is an iterator of its parts; 304 has no body."""
+    """``status``: HTTP's.  A body of unknown length is an iterator of its parts; 304 has no body.
+
+    ``headers``: further ones, with names in lower case.
+    """
 
     status: int
     body: bytes | Parts | Iterator[bytes] = b""
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -185,7 +189,7 @@ class Connection:
     async def _send(self, response: Response) -> None:
         body = response.body
         length = None if isinstance(body, Iterator) else len(body)
-        headers = [("content-type", response.content_type)]
+        headers = [("content-type", response.content_type), *response.headers]
         if length is not None:
             headers.append(("content-length", str(length)))
         if response.status == 304:

@@ -115,6 +115,8 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
     )
     if tracing is not None and tracing.kind == LOCAL:
         state.keep_traces(tracing.kept, config.api_address)
+    state.page.update(traces_url=config.traces_url, local_traces=state.traces is not None)
+    state.access_log_file = config.access_log_file
     _keep_start_code()
     with ExitStack() as clean:
         # Listening first, then searching: every shim is found in /proc, or registers.
@@ -231,7 +233,7 @@ def warn_of_ports_that_anybody_can_take(config: Config) -> None:
 
 async def _serve_api(sock: socket.socket, state: State, config: Config) -> None:
     envoys = EnvoyUsers(config.envoy_user, config.envoy_admin)
-    api = Api(state, envoys.trusts)
+    api = Api(state, envoys.trusts, config.page)
     server = HttpServer(api.handle, state.connection_closed, user_of, envoys.trusts)
     send, receive = trio.open_memory_channel(16)
     api.report_nacks_to(send)

@@ -26,6 +26,8 @@ DEFAULTS = Config(
     tracing=None,
     metrics=Sinks(),
     access_log="off",
+    page=True,
+    traces_url=None,
     envoy_admin=Endpoint(path="/run/envoy/admin.sock"),
     scrape_address=Endpoint("127.0.0.1", 9901),
     firewall=True,
@@ -76,6 +78,18 @@ def test_an_empty_file_means_the_defaults(file: Path, text: str) -> None:
             "metrics",
             Sinks(Endpoint("a", 2), Endpoint("::1", 1), 1.5),
         ),
+        ("page: off", "page", False),
+        ("page: 'off'", "page", False),
+        ("page: on", "page", True),
+        ("traces_url: null", "traces_url", None),
+        *[
+            (f"traces_url: '{url}'", "traces_url", url)
+            for url in (
+                "http://j",
+                "https://j:16686/search?service={service}",
+                "http://[::1]:1/a?b={service}#c",
+            )
+        ],
         ("access_log: off", "access_log", "off"),
         ("access_log: 'off'", "access_log", "off"),
         ("access_log: stdout", "access_log", "stdout"),
@@ -173,6 +187,17 @@ WRONG = [
         "metrics", "{otlp: 'udp://a'}", "{otlp: 'grpc://a', interval: 0}", "{otlp: 'grpc://a', interval: x}"
     ),
     *wrong("access_log", "true", "on", "null", "stderr", "a.log", "/var/log/", '"/a\\nb"', f"/{'x' * 1024}"),
+    *wrong("page", "1", "null", "''", "shown", "[off]", BIG),
+    *wrong("traces_url", "7", "''", "x", "j:16686", "ftp://j/", "'javascript:alert(1)'", "'http://'", "//j"),
+    *wrong(
+        "traces_url",
+        "'http://a@j/'",
+        "'http://j/ x'",
+        '"http://j/\\n"',
+        "'http://[j/'",
+        "'http://j:x/'",
+        "http://é/",
+    ),
     *wrong("client_address", "true", "on", "0", "Keep", "no-keep"),
     *wrong("keep_ports", "1", "1-", "0-7", "8-7", "1-65536", "[1, 2]", "'1 - 2'", "1-2-3"),
     *wrong("keep_mark", "0", "4294967296", "x"),

@@ -52,7 +52,8 @@ def test_the_example_configuration_shows_every_key_with_its_default(tmp_path: Pa
     file.write_text(uncommented())
     assert set(yaml.safe_load(uncommented())) == set(KEYS)
     loaded = load(str(file), {})
-    assert dataclasses.replace(loaded, tracing=None, metrics=Sinks()) == Config()
+    assert dataclasses.replace(loaded, tracing=None, metrics=Sinks(), traces_url=None) == Config()
+    assert loaded.traces_url and "{service}" in loaded.traces_url
     assert loaded.metrics.otlp and loaded.metrics.statsd and loaded.metrics.interval == Sinks().interval
     assert loaded.tracing is not None and loaded.tracing.sampling == 100
 
