@@ -182,11 +182,8 @@ def park_tcp(args: "list[str]", registrar: bytes) -> None:
 def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
     """Become the shell of a UDP shim, or return if a datagram comes within ``awake`` seconds."""
     import _socket
-    import fcntl
 
-    fcntl.fcntl(PORT_FD, fcntl.F_SETOWN, posix.getpid())
-    fcntl.fcntl(PORT_FD, fcntl.F_SETSIG, _signal.SIGURG)
-    fcntl.fcntl(PORT_FD, fcntl.F_SETFL, fcntl.fcntl(PORT_FD, fcntl.F_GETFL) | posix.O_ASYNC)
+    signal_datagrams(PORT_FD, posix.getpid())
     port = _socket.socket(fileno=posix.dup(PORT_FD))
     port.settimeout(awake)
     try:
@@ -205,14 +202,23 @@ def tcp_script(registrar: bytes) -> str:
     return _TCP % {**_WORDS, "mark": MARK, "at": at, "ending": _ENDING % _WORDS}
 
 
-def udp_script(file: str) -> str:
-    """The script of a UDP shim's shell, which goes on as ``file relay``."""
-    python, program = _quoted(sys.executable), _quoted(file)
+def udp_script(file: str, python: str = sys.executable) -> str:
+    """The script of a UDP shim's shell, which goes on as ``python file relay``."""
+    python, program = _quoted(python), _quoted(file)
     return f"{MARK}\npython={python} file={program}{_UDP % _WORDS}"
 
 
 def _quoted(path: str) -> str:
     return "'" + path.replace("'", "'\\''") + "'"
+
+
+def signal_datagrams(port: int, pid: int) -> None:
+    """Have the kernel send this process SIGURG for each datagram on the port, whoever sets it."""
+    import fcntl
+
+    fcntl.fcntl(port, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(port, fcntl.F_SETSIG, _signal.SIGURG)
+    fcntl.fcntl(port, fcntl.F_SETFL, fcntl.fcntl(port, fcntl.F_GETFL) | posix.O_ASYNC)
 
 
 def stop_datagram_signal(port: int) -> None:

@@ -144,6 +144,7 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
             nursery.start_soon(state.keep_time)
             nursery.start_soon(state.network.run)
             nursery.start_soon(state.shims.wakeups.run)
+            nursery.start_soon(state.shims.starts.run, config.socket)
             nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, config)
             nursery.start_soon(_follow_docker, config.docker_host, state)
