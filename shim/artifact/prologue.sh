@@ -44,7 +44,7 @@ start() {
 .
   [ -p /proc/self/fd/5 ] &&
     command exec @LEASE_FD@>/proc/self/fd/5 @WAKE_FD@<>/proc/self/fd/9 @PORT_FD@<&@LISTEN_FD@ 5<&- 9<&- &&
-    echo "$$" 1<>"$at@STARTER_SUFFIX@" || return
+    echo "$$" 1<>"$at@START_SUFFIX@" || return
   [ "$2" = udp ] || report
   looks=0 timer= word=
   until [ -k /proc/self/fd/@LEASE_FD@ ] || [ "$((looks += 1))" -gt @START_LOOKS@ ]; do :; done

@@ -30,6 +30,7 @@ from shim.wire.words import (
     RELAY,
     RELAY_ROLE,
     RELEASE,
+    RELEASE_LOOKS,
     RELEASE_WAIT,
     RETURN_WAIT,
     WAKE_FD,
@@ -48,6 +49,7 @@ _WORDS = {
     "OWNER": OWNER,
     "role": RELAY_ROLE,
     "wait": RELEASE_WAIT,
+    "looks": RELEASE_LOOKS,
     "return": RETURN_WAIT,
     "owner_suffix": OWNER_SUFFIX,
     "away_suffix": AWAY_SUFFIX,
@@ -80,6 +82,9 @@ trap 'orphaned "$@"' TERM
 # And the wait is one for the whole host: a shell that has waited in vain leaves a file, with which the others
 # end at once.  The registrar removes the file.
 #
+# Where a container has many ports the registrar answers all but the first at once.  EXIT shows by the pipe's
+# mode, so a shell looks some times before it makes a timer, which costs more than all the rest.
+#
 # The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
 # The braces are there because shells keep copies of what a function's redirections close, to undo them.
 # On SIGTERM while the registrar is away the shell stays: its parent will show the registrar an orphan.
@@ -98,8 +103,13 @@ tell() {
   echo %(RELEASE)s >&%(lease)d
 }
 hear() {
+  command= looks=0
+  until [ -k /proc/self/fd/%(wake)d ] || [ "$((looks += 1))" -gt %(looks)d ]; do :; done
+  if [ -k /proc/self/fd/%(wake)d ]; then
+    until [ "$command" = %(EXIT)s ]; do read -r command <&%(wake)d; done
+    exit 0
+  fi
   { timer "$1" "$1"; } %(lease)d>&- %(port)d>&- &
-  command=
   until [ "$command" = %(EXIT)s ] || [ "$command" = "%(OVER)s $1" ]; do
     read -r command <&%(wake)d || break
     [ "$command" ] || tell

@@ -47,7 +47,7 @@ PARKING = "parking"  # a relay is about to park; only to learn whether a registr
 
 # -- control pipes: what a shim is told ---------------------------------------------------------------------
 
-EXIT = "exit"  # end now
+EXIT = "exit"  # end now; the wake pipe has a sticky bit as well, for who looks before he reads
 RELAY = "relay"  # a datagram is waiting
 NUDGE = ""  # an empty line: the shell acts on signals it has missed
 OWNER = "owner"  # and a user id, behind a space: whose sockets may share the port from now on
@@ -55,6 +55,8 @@ OVER = "over"  # and what for: not from the registrar, but the shim's own timer
 
 # How long a shim waits for EXIT (seconds).  The registrar's RELEASE_TIMEOUT is a little shorter.
 RELEASE_WAIT = 2
+# How often it looks for EXIT before it makes a timer for that: some 10 us each.
+RELEASE_LOOKS = 100
 # How long it waits for a registrar that is away (seconds): for one that is started again within 3 s, and a
 # second more for its start.
 RETURN_WAIT = 4
@@ -71,7 +73,7 @@ LATE = "late"  # not from the registrar, but from the shell's own timer
 START_SUFFIX = ".start"
 STARTER_SUFFIX = ".starter"
 LATE_SUFFIX = ".late"
-# How long a shell waits for READY or ALONE (seconds), and how often it looks before it waits.
+# How long a shell waits for READY or ALONE (seconds), and how often it looks before: some 10 us each.
 START_WAIT = 1
 START_LOOKS = 200
 

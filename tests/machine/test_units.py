@@ -71,9 +71,15 @@ def main_pid(machine: Machine, unit: str) -> int:
     return int(machine.unit(unit, "MainPID")["MainPID"])
 
 
-def test_units_run_from_boot_and_a_client_outside_is_served_by_envoy(machine: Machine) -> None:
+def test_units_run_from_boot_and_a_client_outside_is_served_by_envoy(
+    machine: Machine, engine: Engine
+) -> None:
     machine.reboot()
     served(machine)
+    # The registrar may start ports, where dockerd gives them: it marks their lease pipes.
+    pids = [str(binding["pid"]) for binding in bindings(machine)]
+    pipes = [machine.run("stat", "--dereference", "--format=%a", f"/proc/{pid}/fd/6") for pid in pids]
+    assert {mode.strip() for mode in pipes} == {"1600" if engine.name == "28" else "600"}
     assert machine.run("systemctl", "is-system-running").strip() == "running"
     for unit in (REGISTRAR, ENVOY, "docker.service"):
         found = machine.unit(unit, "ActiveState", "UnitFileState", "NRestarts", "Result")
