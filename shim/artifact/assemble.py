@@ -34,7 +34,16 @@ OTHER_PYTHON = ("wire/kept.py", "proxy/kept_code.py")
 # Words of shim.wire.words that the prologue has too.
 SHARED = (
     *("REPORT_FD", "LISTEN_FD", "LEASE_FD", "WAKE_FD", "PORT_FD", "GIVEN", "NAME", "DEFAULT_SOCKET"),
-    *("START_SUFFIX", "STARTER_SUFFIX", "LATE_SUFFIX", "START_LOOKS", "START_WAIT", "READY", "LATE"),
+    *(
+        "START_SUFFIX",
+        "STARTER_SUFFIX",
+        "LATE_SUFFIX",
+        "WCHAN_SUFFIX",
+        "START_LOOKS",
+        "START_WAIT",
+        "READY",
+        "LATE",
+    ),
 )
 QUOTE = r"'\''"  # a single quote, within single quotes
 # The earliest time a zip can hold: any two builds give the same bytes.

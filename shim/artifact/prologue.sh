@@ -31,12 +31,18 @@ find_python() {
 # The link leads to the FIFO only through a process that has it open: the registrar.  Here-documents make pipes
 # (of an empty line, which means nothing at their other end) in dash, busybox, and bash from 5.1 on.  dockerd is
 # told of a TCP port before the registrar has it, as nothing can be wrong with that; a UDP port may be refused.
+# A registrar that was stopped by a signal is not asked: the kernel says what it waits in.
 #
 # A shell cannot wait with a bound but by a second process, which would cost more than all the rest.  So it looks
 # first, by the mode of its pipe, and makes a timer only where the registrar has not answered by then.
 start() {
   [ "$at@START_SUFFIX@" -ef "$at@STARTER_SUFFIX@" ] && [ -O "$at@START_SUFFIX@" ] && [ ! -e "$at@LATE_SUFFIX@" ] &&
     [ -S /proc/self/fd/@LISTEN_FD@ ] || return
+  looks=0 timer= word= waits_in=
+  read -r waits_in 2>/dev/null <"$at@WCHAN_SUFFIX@"
+  case $waits_in in
+  *_stop) return ;;
+  esac
   command exec 5<<. 9<<. || return
 
 .
@@ -46,7 +52,6 @@ start() {
     command exec @LEASE_FD@>/proc/self/fd/5 @WAKE_FD@<>/proc/self/fd/9 @PORT_FD@<&@LISTEN_FD@ 5<&- 9<&- &&
     echo "$$" 1<>"$at@START_SUFFIX@" || return
   [ "$2" = udp ] || report
-  looks=0 timer= word=
   until [ -k /proc/self/fd/@LEASE_FD@ ] || [ "$((looks += 1))" -gt @START_LOOKS@ ]; do :; done
   if [ ! -k /proc/self/fd/@LEASE_FD@ ]; then
     {

@@ -32,7 +32,7 @@ from shim.host.pidfds import copy_of
 from shim.host.procfs import Shim, Surroundings, open_control_pipes, port_of, shim_at, surroundings
 from shim.proxy.owner import hold_given
 from shim.proxy.park import signal_datagrams
-from shim.wire.words import ALONE, LATE_SUFFIX, READY, START_SUFFIX, STARTER_SUFFIX
+from shim.wire.words import ALONE, LATE_SUFFIX, READY, START_SUFFIX, STARTER_SUFFIX, WCHAN_SUFFIX
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -175,6 +175,7 @@ class Starts:
                 raise OSError(f"{path} is no FIFO")
             with contextlib.suppress(OSError):
                 fcntl.fcntl(fifo, fcntl.F_SETPIPE_SZ, ROOM)
+            os.symlink(f"/proc/{os.getpid()}/wchan", self._path + WCHAN_SUFFIX)
             os.symlink(f"/proc/{os.getpid()}/fd/{fifo}", self._path + STARTER_SUFFIX)
         except BaseException:
             os.close(fifo)
@@ -183,7 +184,7 @@ class Starts:
 
     def _unpublish(self) -> None:
         assert self._path is not None
-        for suffix in (STARTER_SUFFIX, START_SUFFIX, LATE_SUFFIX):
+        for suffix in (STARTER_SUFFIX, START_SUFFIX, WCHAN_SUFFIX, LATE_SUFFIX):
             with contextlib.suppress(OSError):
                 os.unlink(self._path + suffix)
 

@@ -67,11 +67,12 @@ READY = "ready"  # the port is held: it parks
 ALONE = "alone"  # it is to start as where no registrar is, and say what is wrong if anything is
 LATE = "late"  # not from the registrar, but from the shell's own timer
 
-# Three files beside the registration socket: the FIFO; a symbolic link to the registrar's descriptor of it,
-# which leads there only while that process lives; and a file that a shell leaves which waited in vain: no
-# other waits until the registrar takes a registration.
+# Four files beside the registration socket: the FIFO; a symbolic link to the registrar's descriptor of it,
+# which leads there only while that process lives; one to the kernel's name of what that process waits in; and a
+# file that a shell leaves which waited in vain: no other waits until the registrar takes a registration.
 START_SUFFIX = ".start"
 STARTER_SUFFIX = ".starter"
+WCHAN_SUFFIX = ".wchan"
 LATE_SUFFIX = ".late"
 # How long a shell waits for READY or ALONE (seconds), and how often it looks before: some 10 us each.
 START_WAIT = 1

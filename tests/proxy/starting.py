@@ -76,9 +76,9 @@ class Starter:
     def beside(self, suffix: str) -> Path:
         return self.socket.with_name(self.socket.name + suffix)
 
-    def instants(self) -> int:
-        """How many there were in the start that it made; 0: it made none for two seconds."""
-        if not select.select([self._told], [], [], 2.0)[0]:
+    def instants(self, within: float = 2.0) -> int:
+        """How many there were in the start that it made; 0: it made none in these seconds."""
+        if not select.select([self._told], [], [], within)[0]:
             return 0
         return int(os.read(self._told, 100).split()[-1])
 

@@ -14,7 +14,7 @@ import pytest
 
 from shim.host.procfs import open_control_pipes
 from shim.proxy.park import tcp_script
-from shim.wire.words import LATE_SUFFIX, MARK, PORT_FD, START_SUFFIX, START_WAIT, STARTER_SUFFIX
+from shim.wire.words import LATE_SUFFIX, MARK, PORT_FD, START_SUFFIX, START_WAIT, STARTER_SUFFIX, WCHAN_SUFFIX
 from tests.conftest import cannot
 from tests.harness.netns import new_network
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, refusal, start_proxy
@@ -157,27 +157,43 @@ def test_where_the_registrar_is_gone_nobody_waits(artifact: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
-def test_one_that_stands_still_is_waited_for_once_on_a_host(
-    artifact: Path, starter: Starter, proto: str
-) -> None:
-    """dockerd is told of a TCP port at once, and of a UDP port, which could be refused, when it is held."""
+def test_one_that_stands_still_is_not_asked(artifact: Path, starter: Starter, proto: str) -> None:
     starter.kill(signal.SIGSTOP)
     began = time.monotonic()
-    first, port = start(artifact, starter, proto)
-    with first:
-        took = time.monotonic() - began
-        assert took < AT_ONCE if proto == "tcp" else START_WAIT < took < START_WAIT + 2
-        eventually(starter.beside(LATE_SUFFIX).exists, START_WAIT + 2)
-        second, _ = start(artifact, starter)
-        with second:
-            eventually(lambda: is_parked(second), AT_ONCE, "it parks")
-            second.stop(signal.SIGKILL)
-        # What the first had asked for comes too late, and changes nothing.
-        starter.kill(signal.SIGCONT)
-        assert starter.instants() > 0
+    proxy, port = start(artifact, starter, proto)
+    with proxy:
+        assert time.monotonic() - began < AT_ONCE
         if proto == "tcp":
-            check_that_it_is_held(first, port)
-        first.stop(signal.SIGKILL)
+            check_that_it_is_held(proxy, port)
+        starter.kill(signal.SIGCONT)
+        proxy.stop(signal.SIGKILL)
+    assert not starter.instants(within=0.2)
+
+
+@pytest.mark.parametrize("proto", ["tcp", "udp"])
+def test_one_that_begins_to_hang_is_waited_for_once_on_a_host(
+    artifact: Path, tmp_path: Path, proto: str
+) -> None:
+    """dockerd is told of a TCP port at once, and of a UDP port, which could be refused, when it is held."""
+    with Starter(tmp_path / "dir", instant=1, number=signal.SIGSTOP) as starter:
+        # It looks as if it ran.
+        starter.beside(WCHAN_SUFFIX).unlink()
+        began = time.monotonic()
+        first, port = start(artifact, starter, proto)
+        with first:
+            took = time.monotonic() - began
+            assert took < AT_ONCE if proto == "tcp" else START_WAIT < took < START_WAIT + 2
+            eventually(starter.beside(LATE_SUFFIX).exists, START_WAIT + 2)
+            second, _ = start(artifact, starter)
+            with second:
+                eventually(lambda: is_parked(second), AT_ONCE, "it parks")
+                second.stop(signal.SIGKILL)
+            # What the first had asked for comes too late, and changes nothing.
+            starter.kill(signal.SIGCONT)
+            assert starter.instants() > 0
+            if proto == "tcp":
+                check_that_it_is_held(first, port)
+            first.stop(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -16,7 +16,15 @@ from shim.core.envoy.modes import MODES
 from shim.core.envoy.templates import Templates
 from shim.host.procfs import Probes, Shim, find_shims
 from shim.registrar.state import State
-from shim.wire.words import LATE_SUFFIX, LEASE_FD, MARK, START_SUFFIX, START_WAIT, STARTER_SUFFIX
+from shim.wire.words import (
+    LATE_SUFFIX,
+    LEASE_FD,
+    MARK,
+    START_SUFFIX,
+    START_WAIT,
+    STARTER_SUFFIX,
+    WCHAN_SUFFIX,
+)
 from tests.conftest import cannot
 from tests.harness.netns import new_network
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, start_proxy
@@ -25,6 +33,7 @@ from tests.harness.wait import eventually
 from tests.proxy.starting import Starter, shim_on
 
 NOWHERE = ("127.0.0.1", 9)
+ALL = (START_SUFFIX, STARTER_SUFFIX, WCHAN_SUFFIX, LATE_SUFFIX)
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +136,7 @@ def test_what_is_taken_away_is_made_anew_by_the_next_start(
 
 def test_one_that_stood_still_serves_shells_again(artifact: Path, registrar: LoopbackRegistrar) -> None:
     os.kill(registrar.pid, signal.SIGSTOP)
+    beside(registrar, WCHAN_SUFFIX).unlink()  # it looks as if it ran
     try:
         proxy, port = start(artifact, registrar.socket)
         with proxy:
@@ -146,7 +156,7 @@ def test_it_leaves_no_way_when_it_ends(artifact: Path, tmp_path: Path) -> None:
     with registrar.running():
         registrar.wait_until_healthy()
         eventually(beside(registrar, STARTER_SUFFIX).exists, what="it serves shells")
-    assert not any(os.path.lexists(beside(registrar, x)) for x in (START_SUFFIX, STARTER_SUFFIX, LATE_SUFFIX))
+    assert not any(os.path.lexists(beside(registrar, x)) for x in ALL)
 
 
 def test_the_next_registrar_starts_the_port_of_a_shell_whose_own_has_died(
