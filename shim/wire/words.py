@@ -67,9 +67,9 @@ READY = "ready"  # the port is held: it parks
 ALONE = "alone"  # it is to start as where no registrar is, and say what is wrong if anything is
 LATE = "late"  # not from the registrar, but from the shell's own timer
 
-# Four files beside the registration socket: the FIFO; a symbolic link to the registrar's descriptor of it,
-# which leads there only while that process lives; one to the kernel's name of what that process waits in; and a
-# file that a shell leaves which waited in vain: no other waits until the registrar takes a registration.
+# Four files beside the registration socket: the FIFO; a link to the descriptor that the registrar has of it,
+# which is broken once that process ends; one to what it waits in, by the kernel; and a file that a shell
+# leaves which waited in vain, so that no other waits until the registrar takes a registration.
 START_SUFFIX = ".start"
 STARTER_SUFFIX = ".starter"
 WCHAN_SUFFIX = ".wchan"

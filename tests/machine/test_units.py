@@ -304,7 +304,7 @@ def test_the_units_may_do_what_they_need_and_little_else(machine: Machine) -> No
     for place in (machine.client, machine.host):
         place.popen(["busybox", "nc", "-ll", "-p", "9000", "-e", "true"])
         eventually(lambda at=place: at.connect("127.0.0.1", 9000).close() is None)  # type: ignore[misc]
-    may = {"nft", "netlink", "loopback", "Docker", "see pid 1"}
+    may = {"nft", "chown", "netlink", "loopback", "Docker", "see pid 1"}
     assert probe(machine, REGISTRAR) == may
     # As the unit says of a Docker elsewhere.
     assert probe(machine, REGISTRAR, f"IPAddressAllow={machine.client_ip}") == may | {"network"}
