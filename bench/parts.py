@@ -25,7 +25,7 @@ PARTS = {
     part.name: part
     for part in (
         Part("tcp-rest", "bench.tcp", "rest", "TCP shims at rest"),
-        Part("tcp-start", "bench.tcp", "start", "TCP shims: spawn to ready"),
+        Part("tcp-start", "bench.tcp", "start", "Shims: spawn to ready"),
         Part("udp-rest", "bench.udp", "rest", "UDP shims without traffic"),
         Part("udp-relay", "bench.udp", "relay", "UDP relay"),
         Part("one-port", "bench.ports", "single", "1 published TCP port"),

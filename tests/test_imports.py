@@ -40,12 +40,12 @@ ARROWS: dict[str, set[str]] = {
     "relay": {"wire", "core", "proxy"},
     "page": set(),
     "registrar.firewall": {"core", "core.firewall"},
-    "registrar": {"registrar.firewall", "wire", "host", "config", "page", *CORE},
+    "registrar": {"registrar.firewall", "wire", "host", "config", "page", "proxy", *CORE},
     "setup": {"wire", "host", "core.setup"},
     "doctor": {"wire", "host", "config", "proxy", "registrar", "registrar.firewall", *CORE},
     "commands": {"setup", "wire", "host", "config", "registrar", "registrar.firewall", "doctor", *CORE},
     "": {"proxy", "commands"},
-    "artifact": {"", "host"},
+    "artifact": {"", "wire", "host", "proxy"},
 }
 # What the start-up path may import: built in to a bare interpreter, on errors (syslog), for UDP (fcntl).
 LIGHT = {"_signal", "_socket", "posix", "sys", "time", "syslog", "fcntl", "marshal"}

@@ -24,11 +24,28 @@ from pathlib import Path
 
 from shim import __version__
 from shim.host.bundled_envoy import MANIFEST, PROGRAM, Bundle
+from shim.proxy.park import tcp_script, udp_script
+from shim.wire import words
 
 HERE = Path(__file__).parent
 START_UP = ("wire/flags.py", "wire/words.py", "proxy/owner.py", "proxy/park.py", "proxy/start.py")
 # What is in front of that, where the Python is another one than the builder's.
 OTHER_PYTHON = ("wire/kept.py", "proxy/kept_code.py")
+# Words of shim.wire.words that the prologue has too.
+SHARED = (
+    *("REPORT_FD", "LISTEN_FD", "LEASE_FD", "WAKE_FD", "PORT_FD", "GIVEN", "NAME", "DEFAULT_SOCKET"),
+    *(
+        "START_SUFFIX",
+        "STARTER_SUFFIX",
+        "LATE_SUFFIX",
+        "WCHAN_SUFFIX",
+        "START_LOOKS",
+        "START_WAIT",
+        "READY",
+        "LATE",
+    ),
+)
+QUOTE = r"'\''"  # a single quote, within single quotes
 # The earliest time a zip can hold: any two builds give the same bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -68,6 +85,25 @@ def other_python_source(directory: Path, checksum: str) -> str:
     )
 
 
+def prologue() -> str:
+    """The shell prologue, with the words that it shares with the others, and the scripts of parked shells."""
+    text = (HERE / "prologue.sh").read_text()
+    places = {name: getattr(words, name) for name in SHARED}
+    places["TCP"] = _literal(tcp_script(b"/at"), {"/at": "$at"})
+    places["UDP"] = _literal(udp_script("/file", "/python"), {"/python": "$python", "/file": "$0"})
+    for name, value in places.items():
+        text = text.replace(f"@{name}@", str(value))
+    return text
+
+
+def _literal(script: str, places: dict[str, str]) -> str:
+    """A script as one word of the shell's, with a variable's value in each of these quoted places."""
+    word = "'" + script.replace("'", QUOTE) + "'"
+    for text, variable in places.items():
+        word = word.replace(f"{QUOTE}{text}{QUOTE}", f"{QUOTE}'\"{variable}\"'{QUOTE}")
+    return word
+
+
 def head(directory: Path) -> bytes:
     """All that stands before the zip: the shell prologue with every place filled in, code, and texts."""
     source = start_up_source(directory)
@@ -76,7 +112,7 @@ def head(directory: Path) -> bytes:
     text = source.encode()
     checksum = hashlib.sha256(text).hexdigest()[:32]
     other = other_python_source(directory, checksum).encode()
-    template = (HERE / "prologue.sh").read_text().replace("@VERSION@", __version__)
+    template = prologue().replace("@VERSION@", __version__)
     template = template.replace("@MAGIC@", MAGIC_NUMBER.hex()).replace("@LENGTH@", str(len(text)))
     template = template.replace("@HASH@", checksum).replace("@OTHER@", str(len(other)))
     # The places come after the prologue, whose length their digits are part of.

@@ -2,25 +2,107 @@
 # envoy-docker-shim @VERSION@
 # start-up path: @TEXT@ @LENGTH@ @HASH@ @MAGIC@
 # One file: this shell prologue, the Python source that dockerd's proxies start with, and a zip
-# application made by shiv.  The prologue only chooses; a zip may carry any prefix.
+# application made by shiv.  The prologue chooses, and starts ports where it can; a zip may carry any prefix.
 
 # python3, but if possible not a version manager's stand-in: a script that takes longer than a shim's start-up.
 # And none of the working directory, which any user may have written.
-python=
-set -f
-IFS=:
-for directory in $PATH; do
-  case $directory in
-  /*/shims) [ "$python" ] || [ ! -x "$directory/python3" ] || python=$directory/python3 ;;
-  /*)
-    if [ -x "$directory/python3" ]; then
-      python=$directory/python3
-      break
-    fi
+find_python() {
+  python=
+  set -f
+  IFS=:
+  for directory in $PATH; do
+    case $directory in
+    /*/shims) [ "$python" ] || [ ! -x "$directory/python3" ] || python=$directory/python3 ;;
+    /*)
+      if [ -x "$directory/python3" ]; then
+        python=$directory/python3
+        break
+      fi
+      ;;
+    esac
+  done
+  unset IFS
+}
+
+# A port that dockerd gives, where a registrar runs: that takes the port from outside (shim.registrar.starts), and
+# this shell parks.  Python would take ten times as long.  Whatever is not as it should be makes it return, and
+# Python starts: it says what is wrong.
+#
+# The link leads to the FIFO only through a process that has it open: the registrar.  Here-documents make pipes
+# (of an empty line, which means nothing at their other end) in dash, busybox, and bash from 5.1 on.  dockerd is
+# told of a TCP port before the registrar has it, as nothing can be wrong with that; a UDP port may be refused.
+# A registrar that was stopped by a signal is not asked: the kernel says what it waits in.
+#
+# A shell cannot wait with a bound but by a second process, which would cost more than all the rest.  So it looks
+# first, by the mode of its pipe, and makes a timer only where the registrar has not answered by then.
+start() {
+  [ "$at@START_SUFFIX@" -ef "$at@STARTER_SUFFIX@" ] && [ -O "$at@START_SUFFIX@" ] && [ ! -e "$at@LATE_SUFFIX@" ] &&
+    [ -S /proc/self/fd/@LISTEN_FD@ ] || return
+  looks=0 timer= word= waits_in=
+  read -r waits_in 2>/dev/null <"$at@WCHAN_SUFFIX@"
+  case $waits_in in
+  *_stop) return ;;
+  esac
+  command exec 5<<. 9<<. || return
+
+.
+
+.
+  [ -p /proc/self/fd/5 ] &&
+    command exec @LEASE_FD@>/proc/self/fd/5 @WAKE_FD@<>/proc/self/fd/9 @PORT_FD@<&@LISTEN_FD@ 5<&- 9<&- &&
+    echo "$$" 1<>"$at@START_SUFFIX@" || return
+  [ "$2" = udp ] || report
+  until [ -k /proc/self/fd/@LEASE_FD@ ] || [ "$((looks += 1))" -gt @START_LOOKS@ ]; do :; done
+  if [ ! -k /proc/self/fd/@LEASE_FD@ ]; then
+    {
+      sleep @START_WAIT@
+      echo @LATE@ >&@WAKE_FD@
+    } @REPORT_FD@>&- @LISTEN_FD@<&- @LEASE_FD@>&- @PORT_FD@<&- &
+    timer=$!
+  fi
+  until [ "$word" ]; do read -r word <&@WAKE_FD@ || return; done
+  [ ! "$timer" ] || {
+    kill -s KILL "$timer"
+    wait "$timer"
+  } 2>/dev/null
+  if [ "$word" != @READY@ ]; then
+    [ "$word" != @LATE@ ] || echo >"$at@LATE_SUFFIX@"
+    return
+  fi
+  [ "$2" = tcp ] || report
+  exec @REPORT_FD@>&- @LISTEN_FD@<&-
+  exec /bin/sh -c "$parked" @NAME@ "$@"
+}
+
+report() {
+  echo 0 >&@REPORT_FD@ || exit 1
+  exec @REPORT_FD@>/dev/null # for Python, should it come to that
+}
+
+at=${SHIM_SOCKET:-@DEFAULT_SOCKET@}
+case $at:$0 in
+*\'* | [!/]* | *:[!/]*) ;;
+*)
+  case "$*" in
+  "-proto tcp "*" @GIVEN@")
+    parked=@TCP@
+    start "$@"
+    ;;
+  "-proto udp "*" @GIVEN@")
+    find_python
+    case $python in
+    '' | *\'*) ;;
+    *)
+      parked=@UDP@
+      start "$@"
+      ;;
+    esac
     ;;
   esac
-done
-unset IFS
+  ;;
+esac
+
+find_python
 case ${1-} in
 -h | -help | --help | -v | --v | -version | --version) ;;
 -*)

@@ -6,7 +6,6 @@ its port is not on this host); by not being in a container, whose root may have 
 pair of pipes that only a shim's start-up makes; and by holding the very port that it names.
 """
 
-import errno
 import os
 import re
 import socket
@@ -16,31 +15,44 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shim.core.binding import Binding, binding_from_flags
+from shim.host.pidfds import copy_of
 from shim.wire.flags import FlagError
-from shim.wire.words import LEASE_FD, MARK, NAME, PORT_FD, RELAY_ROLE, WAKE_FD
+from shim.wire.words import GIVEN, LEASE_FD, MARK, NAME, PORT_FD, RELAY_ROLE, WAKE_FD
 
 PROC = Path("/proc")
+SHELL = "/bin/sh"
+# How dockerd's flags begin and end where it gives the port.
+FIRST_LAST = ["-proto", GIVEN]
 NAMESPACES = ("net", "pid", "user")
 # Bytes of a command line.  The longest words are the shell's script and docker-proxy's flags.
 COMMAND_LINE_LIMIT = 1 << 14
 # What Docker, containerd and Podman name a container's cgroup after.
-_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
-_SYS_PIDFD_GETFD = 438  # on every architecture
+_CONTAINER_ID = re.compile(rb"[0-9a-f]{64}")
+# Bytes of the kernel's own texts: a line for each of a dozen hierarchies, and some fifty numbers.
+CGROUP_LIMIT = 1 << 16
+STATUS_LIMIT = STAT_LIMIT = 1 << 12
 
 
 class Shim(NamedTuple):
-    """A running shim.  ``started`` is in clock ticks since the host's boot."""
+    """A running shim.  ``started`` is in clock ticks since the host's boot.
+
+    ``waiting``: it is a shell that waits to be told that its port is held (shim.registrar.starts), and
+    ``ignored`` are the signals that it ignores, a bit each.
+    """
 
     pid: int
     started: int
     args: list[str]
     binding: Binding
+    waiting: bool = False
+    ignored: int = 0
 
 
 def flags_of(argv: list[str]) -> list[str] | None:
     """docker-proxy's flags, if this is the command line of a shim; else None.
 
-    A shim's has three forms: parked (a shell), relaying (Python, from the file), and starting.
+    A shim's has four forms: parked (a shell), relaying (Python, from the file), and starting, as Python or as
+    the shell that runs the file.
     """
     if len(argv) > 4 and argv[1] == "-c" and argv[2].startswith(MARK) and argv[3] == NAME:
         return argv[4:]
@@ -48,40 +60,60 @@ def flags_of(argv: list[str]) -> list[str] | None:
         return argv[4:]
     if len(argv) > 5 and argv[1:3] == ["-IS", "-c"] and NAME in argv[3]:
         return argv[5:]
-    return None
+    return argv[2:] if _is_waiting(argv) else None
+
+
+def _is_waiting(argv: list[str]) -> bool:
+    """Whether this is the command line of a shell that runs the file, for a port that dockerd gives."""
+    return len(argv) > 4 and argv[0] == SHELL and argv[1][:1] == "/" and [argv[2], argv[-1]] == FIRST_LAST
 
 
 def find_shims(proc: Path = PROC) -> Iterator[Shim]:
     """Every running shim, oldest first."""
-    own = _Surroundings(_namespaces(proc / "self"), _containers(proc / "self"))
+    own = surroundings(proc)
     found = []
     for name in os.listdir(proc):
         if not name.isdecimal():
             continue
-        try:
-            shim = _inspect(proc / name, own)
-        except (OSError, ValueError, LookupError):
-            # It ended meanwhile, or this process may not read it, or it is not what a shim looks like.
-            continue
+        shim = shim_at(int(name), own, proc)
         if shim is not None and (proc != PROC or holds_its_port(shim)):
             found.append(shim)
     return iter(sorted(found, key=lambda shim: (shim.started, shim.pid)))
 
 
-class _Surroundings(NamedTuple):
-    """The namespaces and containers of this process."""
+class Surroundings(NamedTuple):
+    """The namespaces and containers that a process is in."""
 
     namespaces: dict[str, int]
-    containers: set[str]
+    containers: set[bytes]
 
 
-def _inspect(process: Path, own: _Surroundings) -> Shim | None:
-    # First of all: another user's process can have a command line of megabytes.
-    if os.stat(process).st_uid not in (0, os.geteuid()) or _users(process) not in ({0}, {os.geteuid()}):
+def surroundings(proc: Path = PROC) -> Surroundings:
+    """This process's own.  Raises OSError."""
+    return Surroundings(_namespaces(f"{proc}/self"), _containers(f"{proc}/self"))
+
+
+def shim_at(pid: int, own: Surroundings, proc: Path = PROC) -> Shim | None:
+    """The shim that this process is, by all but its port; None: it is none, has ended, or cannot be read."""
+    try:
+        return _inspect(f"{proc}/{pid}", pid, own)
+    except (OSError, ValueError, LookupError):
         return None
-    with open(process / "cmdline", "rb", buffering=0) as file:
-        command = file.read(COMMAND_LINE_LIMIT)
-    args = flags_of(command.decode("utf-8", "surrogateescape").split("\0")[:-1])
+
+
+# Read for every process of root's, and at the start of every port: without pathlib, and in one read each.
+
+
+def _inspect(process: str, pid: int, own: Surroundings) -> Shim | None:
+    # First of all: another user's process can have a command line of megabytes.
+    if os.stat(process).st_uid not in (0, os.geteuid()):
+        return None
+    status = _read(f"{process}/status", STATUS_LIMIT)
+    if _users(status) not in ({0}, {os.geteuid()}):
+        return None
+    command = _read(f"{process}/cmdline", COMMAND_LINE_LIMIT)
+    argv = command.decode("utf-8", "surrogateescape").split("\0")[:-1]
+    args = flags_of(argv)
     if args is None or not command.endswith(b"\0") or len(command) == COMMAND_LINE_LIMIT:
         return None
     try:
@@ -93,35 +125,49 @@ def _inspect(process: Path, own: _Surroundings) -> Shim | None:
     if not _containers(process) <= own.containers or not _has_control_pipes(process):
         return None
     try:
-        return Shim(int(process.name), start_time(process), args, binding_from_flags(args))
+        binding = binding_from_flags(args)
+        started, waiting = int(_stat(process)[19]), _is_waiting(argv)
+        return Shim(pid, started, args, binding, waiting, _ignored(status) if waiting else 0)
     except FlagError:
         return None
 
 
-def _namespaces(process: Path) -> dict[str, int]:
-    return {kind: os.stat(process / "ns" / kind).st_ino for kind in NAMESPACES}
+def _read(path: str, limit: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)
 
 
-def _containers(process: Path) -> set[str]:
+def _namespaces(process: str) -> dict[str, int]:
+    return {kind: os.stat(f"{process}/ns/{kind}").st_ino for kind in NAMESPACES}
+
+
+def _containers(process: str) -> set[bytes]:
     """The containers that it is in, by its cgroup: a process cannot leave that without a right to it."""
-    return set(_CONTAINER_ID.findall((process / "cgroup").read_text()))
+    return set(_CONTAINER_ID.findall(_read(f"{process}/cgroup", CGROUP_LIMIT)))
 
 
-def _users(process: Path) -> set[int]:
+def _users(status: bytes) -> set[int]:
     """Real, effective, saved and file-system user: a set-user-id program that a user started has several."""
-    # Read for every process of root's, so only the first lines, and only the one that matters is parsed.
-    with open(process / "status", "rb", buffering=0) as file:
-        _, _, rest = file.read(1024).partition(b"\nUid:")
+    _, _, rest = status.partition(b"\nUid:")
     return {int(user) for user in rest.partition(b"\n")[0].split()}
 
 
-def _has_control_pipes(process: Path) -> bool:
+def _ignored(status: bytes) -> int:
+    """The signals that a process ignores, a bit each."""
+    _, _, rest = status.partition(b"\nSigIgn:")
+    return int(rest.split(None, 1)[0], 16)
+
+
+def _has_control_pipes(process: str) -> bool:
     """Whether the process has the pipes of a shim, or may have: descriptors of others can be hidden.
 
     A shim that is still starting has none, and will register; neither has the timer of a parked one.
     """
     try:
-        os.stat(process / "fd" / str(LEASE_FD))
+        os.stat(f"{process}/fd/{LEASE_FD}")
     except FileNotFoundError:
         return False
     except PermissionError:
@@ -148,9 +194,7 @@ def started_at(process: Path) -> float:
 
 def _stat(process: str) -> list[str]:
     """The fields of proc(5)'s ``stat`` after the process's name: ``state`` is the first."""
-    # Read for every registration, so without pathlib.
-    with open(f"{process}/stat", encoding="utf-8", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()
+    return _read(f"{process}/stat", STAT_LIMIT).decode("ascii", "replace").rpartition(")")[2].split()
 
 
 def open_control_pipes(shim: Shim, proc: Path = Path("/proc")) -> tuple[int, int]:
@@ -159,11 +203,12 @@ def open_control_pipes(shim: Shim, proc: Path = Path("/proc")) -> tuple[int, int
     Raises OSError: the shim has ended (its process id may be another's by now), has no such pipes, or this
     process may not open them.
     """
+    process = f"{proc}/{shim.pid}"
     fds: list[int] = []
     try:
         for number, mode in ((LEASE_FD, os.O_RDONLY), (WAKE_FD, os.O_WRONLY)):
             # Opened as a path first, which has no effect, so that the file checked is the file opened.
-            held = os.open(proc / str(shim.pid) / "fd" / str(number), os.O_PATH | os.O_CLOEXEC)
+            held = os.open(f"{process}/fd/{number}", os.O_PATH | os.O_CLOEXEC)
             try:
                 if not stat.S_ISFIFO(os.fstat(held).st_mode):
                     raise OSError(f"process {shim.pid} has no pipe on file descriptor {number}")
@@ -171,7 +216,7 @@ def open_control_pipes(shim: Shim, proc: Path = Path("/proc")) -> tuple[int, int
             finally:
                 os.close(held)
         # The same process still, now that its pipes are open here: else another one has its number.
-        if start_time(proc / str(shim.pid)) != shim.started:
+        if int(_stat(process)[19]) != shim.started:
             raise OSError("the process has ended")
     except BaseException as error:
         for fd in fds:
@@ -188,42 +233,34 @@ def holds_its_port(shim: Shim) -> bool:
     True, too, where that cannot be seen: no CAP_SYS_PTRACE, a sandbox, a kernel before 5.6.
     """
     try:
-        fd = _copy_of(shim.pid, PORT_FD)
+        port_of(shim).close()
     except (PermissionError, NotImplementedError):
         return True
     except OSError:
         return False
+    return True
+
+
+def port_of(shim: Shim) -> socket.socket:
+    """The shim's own socket, the same open file, if it is bound to the address in its flags.
+
+    Raises OSError: it is not; PermissionError, NotImplementedError: it cannot be seen.
+    """
+    fd = copy_of(shim.pid, PORT_FD)
     try:
         port = socket.socket(fileno=fd)
     except OSError:  # it is no socket
         os.close(fd)
-        return False
-    proto, *address = shim.binding.address
-    kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
-    with port:
-        return port.type == kind and list(port.getsockname()[:2]) == address
-
-
-def _copy_of(pid: int, fd: int) -> int:
-    """A new descriptor for what another process has open.  Raises OSError, NotImplementedError."""
+        raise
     try:
-        # Only here, where there is a candidate; it fails to load in some sandboxes.
-        import ctypes
-
-        syscall = ctypes.CDLL(None, use_errno=True).syscall
-    except (ImportError, MemoryError, OSError):
-        raise NotImplementedError from None
-    process = os.pidfd_open(pid)
-    try:
-        copy: int = syscall(_SYS_PIDFD_GETFD, process, fd, 0)
-        code = ctypes.get_errno()
-    finally:
-        os.close(process)
-    if copy >= 0:
-        return copy
-    if code == errno.ENOSYS:
-        raise NotImplementedError
-    raise OSError(code, os.strerror(code))
+        proto, *address = shim.binding.address
+        kind = socket.SOCK_STREAM if proto == "tcp" else socket.SOCK_DGRAM
+        if port.type != kind or list(port.getsockname()[:2]) != address:
+            raise OSError(f"process {shim.pid} does not hold {shim.binding.address}")
+    except OSError:
+        port.close()
+        raise
+    return port
 
 
 def parent_of(pid: int) -> int:

@@ -12,7 +12,8 @@ import posix
 
 from shim.wire.words import OWNER_SUFFIX
 
-EADDRINUSE = 98  # Linux's; the errno module is not loaded in a bare interpreter
+# Linux's; the errno module is not loaded in a bare interpreter.
+EADDRINUSE, ENOTCONN = 98, 107
 FIRST_PERSON = 1000  # lower user ids are root's and services', by login.defs(5)
 # An IPv4 address that an IPv6 socket is bound to, in /proc.
 _MAPPED = "0000000000000000FFFF0000"
@@ -25,6 +26,23 @@ def keep_from_others(sock: "_socket.socket") -> None:
     """
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 0)
     sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
+
+
+def hold_given(sock: "_socket.socket") -> None:
+    """Make the socket that dockerd has bound one that only holds its port.  Raises OSError.
+
+    It acts on the open file, of which dockerd, shim and registrar may all have a descriptor.
+    """
+    # dockerd's has SO_REUSEADDR: another socket bound with it too could listen as soon as this one does not.
+    keep_from_others(sock)
+    if sock.type == _socket.SOCK_DGRAM:
+        check_that_nobody_is_there(sock)  # a TCP socket of dockerd's has listened: no other can have
+        return
+    try:
+        sock.shutdown(_socket.SHUT_RDWR)  # stops listening, but stays bound
+    except OSError as error:
+        if error.errno != ENOTCONN:  # it was not listening
+            raise
 
 
 def check_that_nobody_is_there(sock: "_socket.socket") -> None:

@@ -30,6 +30,7 @@ from shim.wire.words import (
     RELAY,
     RELAY_ROLE,
     RELEASE,
+    RELEASE_LOOKS,
     RELEASE_WAIT,
     RETURN_WAIT,
     WAKE_FD,
@@ -48,6 +49,7 @@ _WORDS = {
     "OWNER": OWNER,
     "role": RELAY_ROLE,
     "wait": RELEASE_WAIT,
+    "looks": RELEASE_LOOKS,
     "return": RETURN_WAIT,
     "owner_suffix": OWNER_SUFFIX,
     "away_suffix": AWAY_SUFFIX,
@@ -80,6 +82,9 @@ trap 'orphaned "$@"' TERM
 # And the wait is one for the whole host: a shell that has waited in vain leaves a file, with which the others
 # end at once.  The registrar removes the file.
 #
+# Where a container has many ports the registrar answers all but the first at once.  EXIT shows by the pipe's
+# mode, so a shell looks some times before it makes a timer, which costs more than all the rest.
+#
 # The timer may not have closed its copies of lease and port yet when it is killed: hence the last `wait`.
 # The braces are there because shells keep copies of what a function's redirections close, to undo them.
 # On SIGTERM while the registrar is away the shell stays: its parent will show the registrar an orphan.
@@ -98,8 +103,13 @@ tell() {
   echo %(RELEASE)s >&%(lease)d
 }
 hear() {
+  command= looks=0
+  until [ -k /proc/self/fd/%(wake)d ] || [ "$((looks += 1))" -gt %(looks)d ]; do :; done
+  if [ -k /proc/self/fd/%(wake)d ]; then
+    until [ "$command" = %(EXIT)s ]; do read -r command <&%(wake)d; done
+    exit 0
+  fi
   { timer "$1" "$1"; } %(lease)d>&- %(port)d>&- &
-  command=
   until [ "$command" = %(EXIT)s ] || [ "$command" = "%(OVER)s $1" ]; do
     read -r command <&%(wake)d || break
     [ "$command" ] || tell
@@ -182,11 +192,8 @@ def park_tcp(args: "list[str]", registrar: bytes) -> None:
 def park_udp(file: str, args: "list[str]", awake: float = 0.0) -> None:
     """Become the shell of a UDP shim, or return if a datagram comes within ``awake`` seconds."""
     import _socket
-    import fcntl
 
-    fcntl.fcntl(PORT_FD, fcntl.F_SETOWN, posix.getpid())
-    fcntl.fcntl(PORT_FD, fcntl.F_SETSIG, _signal.SIGURG)
-    fcntl.fcntl(PORT_FD, fcntl.F_SETFL, fcntl.fcntl(PORT_FD, fcntl.F_GETFL) | posix.O_ASYNC)
+    signal_datagrams(PORT_FD, posix.getpid())
     port = _socket.socket(fileno=posix.dup(PORT_FD))
     port.settimeout(awake)
     try:
@@ -205,14 +212,23 @@ def tcp_script(registrar: bytes) -> str:
     return _TCP % {**_WORDS, "mark": MARK, "at": at, "ending": _ENDING % _WORDS}
 
 
-def udp_script(file: str) -> str:
-    """The script of a UDP shim's shell, which goes on as ``file relay``."""
-    python, program = _quoted(sys.executable), _quoted(file)
+def udp_script(file: str, python: str = sys.executable) -> str:
+    """The script of a UDP shim's shell, which goes on as ``python file relay``."""
+    python, program = _quoted(python), _quoted(file)
     return f"{MARK}\npython={python} file={program}{_UDP % _WORDS}"
 
 
 def _quoted(path: str) -> str:
     return "'" + path.replace("'", "'\\''") + "'"
+
+
+def signal_datagrams(port: int, pid: int) -> None:
+    """Have the kernel send this process SIGURG for each datagram on the port, whoever sets it."""
+    import fcntl
+
+    fcntl.fcntl(port, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(port, fcntl.F_SETSIG, _signal.SIGURG)
+    fcntl.fcntl(port, fcntl.F_SETFL, fcntl.fcntl(port, fcntl.F_GETFL) | posix.O_ASYNC)
 
 
 def stop_datagram_signal(port: int) -> None:

@@ -18,6 +18,7 @@ from shim.proxy.owner import (
     EADDRINUSE,
     check_that_nobody_is_there,
     give_to_envoy,
+    hold_given,
     keep_from_others,
     share_with_all,
 )
@@ -45,8 +46,6 @@ from shim.wire.words import (
     TAKEN,
     WAKE_FD,
 )
-
-ENOTCONN = 107  # Linux's, as EADDRINUSE
 
 # How long (seconds) a UDP shim waits for the first datagrams before it parks, and a TCP shim without a
 # registrar before it does.
@@ -103,8 +102,7 @@ def _take_port(proto: str, ip: str, port: int, given: bool, args: "list[str]") -
     sock = _adopt(kind) if given else _socket.socket(_socket.AF_INET6 if ":" in ip else _socket.AF_INET, kind)
     try:
         if given:
-            if proto == "udp":  # a TCP socket of dockerd's has listened: no other can have
-                check_that_nobody_is_there(sock)
+            hold_given(sock)
             return sock
         if ":" in ip:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
@@ -126,15 +124,6 @@ def _adopt(kind: int) -> "_socket.socket":
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} is not a socket ({error})") from None
     if actual != kind:
         raise StartError(f"-use-listen-fd: file descriptor {LISTEN_FD} has socket type {actual}, not {kind}")
-    # dockerd's has SO_REUSEADDR: another socket bound with it too could listen as soon as this one does not.
-    keep_from_others(sock)
-    if kind == _socket.SOCK_STREAM:
-        try:
-            # Stops listening but stays bound.  It acts on dockerd's copy too, which is the same open file.
-            sock.shutdown(_socket.SHUT_RDWR)
-        except OSError as error:
-            if error.errno != ENOTCONN:  # it was not listening
-                raise StartError(f"-use-listen-fd: {error}") from None
     return sock
 
 

@@ -6,12 +6,13 @@ and neither a task nor a wake-up.
 
 import os
 import select
+import stat
 from collections.abc import Callable
 
 import trio
 
 from shim.wire.traffic import COUNTED
-from shim.wire.words import ORPHAN, PARKED, RELEASE
+from shim.wire.words import EXIT, ORPHAN, PARKED, RELEASE
 
 HALF_LIMIT = 1 << 12  # characters of a line that is kept until its rest comes
 
@@ -62,6 +63,8 @@ class ControlPipes:
             return
         try:
             os.write(pipes[1], f"{word}\n".encode())
+            if word == EXIT:
+                os.fchmod(pipes[1], 0o600 | stat.S_ISVTX)
         except OSError:
             # It has just ended: the end of file on its lease pipe is about to tell.
             pass

@@ -22,6 +22,7 @@ from shim.registrar.orphans import Orphans
 from shim.registrar.port_owner import PortOwner
 from shim.registrar.releases import Releases
 from shim.registrar.return_wait import ReturnWait
+from shim.registrar.starts import Starts
 from shim.registrar.udp_traffic import UdpTraffic
 from shim.registrar.wakeups import WakeUps
 from shim.wire.words import NUDGE
@@ -63,6 +64,7 @@ class LiveShims:
         )
         self.wakeups = WakeUps(self.control_pipes.say)
         self.port_owner = PortOwner(registry, self.control_pipes.say)
+        self.starts = Starts(self.admit, lambda: self.port_owner.user, self.missed.set)
         self.releases = Releases(registry, self.control_pipes, clock)
         self.orphans = Orphans(registry, docker, self.dismiss, clock, probes.parent_of)
         self._ids = itertools.count(1)
@@ -111,6 +113,10 @@ class LiveShims:
         admitted = failed = 0
         forbidden = False
         for shim in self._probes.find_shims():
+            if shim.waiting:
+                new = self.starts.answer(shim)
+                admitted, self.found = admitted + new, self.found + new
+                continue
             try:
                 lease_id = self.admit(shim.pid, shim.binding, *self._probes.open_control_pipes(shim))
             except OSError as error:

@@ -149,6 +149,7 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
             if state.shims.return_wait.gave_up:
                 nursery.start_soon(end_lost_connects, state, config.keeping)
             nursery.start_soon(state.shims.wakeups.run)
+            nursery.start_soon(state.shims.starts.run, config.socket)
             nursery.start_soon(registration.keep_serving, registration_socket, config.socket, state)
             nursery.start_soon(_serve_api, api_socket, state, config)
             nursery.start_soon(_follow_docker, config.docker_host, state)

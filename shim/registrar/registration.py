@@ -19,7 +19,7 @@ from shim.core.binding import binding_from_flags
 from shim.host.peer_credentials import credentials_of
 from shim.registrar.state import State
 from shim.wire.flags import FlagError
-from shim.wire.words import ADOPT, CLAIM, FREE, HELD, KNOWN, OK, PORT_TIMEOUT, REFUSED, REGISTER, TAKEN
+from shim.wire.words import ADOPT, CLAIM, FREE, GIVEN, HELD, KNOWN, OK, PORT_TIMEOUT, REFUSED, REGISTER, TAKEN
 
 log = logging.getLogger("envoy-docker-shim")
 
@@ -253,6 +253,8 @@ async def _follow(words: list[str], pid: int, fds: list[int], state: State) -> s
         raise Refused("a registration comes with the shim's two pipes: one to read from, one to write to")
     lease_fd, wake_fd = fds[:2]
     del fds[:2]
+    if GIVEN in args and not adopted:
+        state.shims.starts.renew()
     lease_id = state.shims.admit(pid, binding, lease_fd, wake_fd)
     if lease_id is None:
         return KNOWN

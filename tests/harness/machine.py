@@ -219,7 +219,7 @@ class Machine:
             f"--network-namespace-path={self.host.path}",
             f"--bind={self.disk.docker}:/var/lib/docker",
             # What runc, and systemd's filters of addresses and devices, need.
-            *("--capability=all", "--system-call-filter=@keyring bpf"),
+            *("--capability=all", "--system-call-filter=@keyring bpf pidfd_getfd"),
         ]
 
     def _wait_ready(self, ready: socket.socket, deadline: float) -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from socket import socket as Socket
@@ -204,3 +204,17 @@ def _prepare_ipv6() -> None:
     for scope in ("all", "default", "lo"):
         (conf / scope / "disable_ipv6").write_text("0")
         (conf / scope / "accept_dad").write_text("0")
+
+
+@contextlib.contextmanager
+def new_network() -> Iterator[None]:
+    """This thread, and all that it starts meanwhile, in a network with nothing but a loopback."""
+    with open("/proc/thread-self/ns/net") as before:
+        if _libc.unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            _prepare_ipv6()
+            run(["ip", "link", "set", "lo", "up"], env=tool_env())
+            yield
+        finally:
+            _libc.setns(before.fileno(), CLONE_NEWNET)

@@ -95,13 +95,16 @@ def start_proxy(
     env: Mapping[str, str] | None = None,
     stderr: str | os.PathLike[str] = os.devnull,
     timeout: float = TIMEOUT,
+    shell: str | os.PathLike[str] = "",
 ) -> Proxy:
     """Start it, and return once it says that it runs.  Raises ProxyFailed.
 
     With ``listen`` it gets that socket and -use-listen-fd; the caller closes its own copy then, as
-    dockerd does.
+    dockerd does.  ``shell``: a program that is its /bin/sh.
     """
     argv = [os.fspath(path), *args, *(["-use-listen-fd"] if listen is not None else [])]
+    if shell:
+        argv.insert(0, "/bin/sh")  # as the kernel puts it; bash and busybox go by that name
     with contextlib.ExitStack() as held:
         # In packet mode a read gets what one write wrote: "0" and then a newline would not pass for "0\\n".
         report, child_report = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
@@ -112,7 +115,7 @@ def start_proxy(
             if listen is not None:
                 passed[LISTEN_FD] = listen.fileno()
             pid = os.posix_spawn(
-                argv[0],
+                os.fspath(shell) or argv[0],
                 argv,
                 dict(os.environ if env is None else env),
                 file_actions=[*_standard_streams(stderr), *_moved(passed, given)],
