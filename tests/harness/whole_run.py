@@ -1,8 +1,8 @@
 """Every test: most beside each other, those marked `alone` after them; `python -m tests.harness.whole_run`.
 
-Most of the time a test waits: for a daemon to start, for a lease to end.  So as many workers as there are
-processors share the files among them.  What measures time, or loads the machine on purpose, is marked `alone`
-and has it to itself.
+Most of the time a test waits: for a daemon to start, for a lease to end.  So half as many workers again as
+there are processors share the files among them, which keeps these at work for three quarters of the time.
+What measures time, or loads the machine on purpose, is marked `alone` and has it to itself.
 
 What failed is run once more by itself, unless more failed than accident explains.  The run fails by what
 failed twice; what failed once is named at the end, for that is a race to be found.
@@ -35,6 +35,12 @@ def failed() -> set[str]:
     return set(json.loads(FAILED.read_text()))
 
 
+def with_tests_that_run_alone() -> list[str]:
+    """The files that have such: to collect all the others takes six seconds."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if "mark.alone" in file.read_text()]
+
+
 def verdict(codes: Sequence[int], first: set[str], again: set[str]) -> tuple[int, list[str]]:
     """The run's exit code and what to say, of the codes of each part and of what failed first and again.
 
@@ -53,11 +59,11 @@ def verdict(codes: Sequence[int], first: set[str], again: set[str]) -> tuple[int
 def main() -> int:
     """Run all of it; returns the exit code."""
     FAILED.unlink(missing_ok=True)
-    workers = max(2, os.cpu_count() or 2)
-    codes = [
-        pytest("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone"),
-        pytest("-m", "alone"),
-    ]
+    workers = str(max(2, 3 * (os.cpu_count() or 1) // 2))
+    # What it makes is needed from the second minute on.
+    with subprocess.Popen([sys.executable, "-m", "tests.harness.prepare"], cwd=ROOT):
+        codes = [pytest("-n", workers, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")]
+    codes.append(pytest("-m", "alone", *with_tests_that_run_alone()))
     first = again = failed()
     if first and len(first) <= ACCIDENTS and max(codes) == 1:
         pytest("--last-failed", "--last-failed-no-failures", "none")

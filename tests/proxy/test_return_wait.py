@@ -4,7 +4,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -25,11 +26,28 @@ def shell(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def registrar(tmp_path: Path) -> Path:
+    return been(tmp_path)
+
+
+def been(directory: Path) -> Path:
     """The socket's path where a registrar has been, as it leaves its directory."""
-    path = tmp_path / "it's a $(dir)" / "registrar.sock"
-    path.parent.mkdir()
+    path = directory / "it's a $(dir)" / "registrar.sock"
+    path.parent.mkdir(parents=True)
     path.with_name(path.name + OWNER_SUFFIX).symlink_to("101")
     return path
+
+
+def in_every_shell(test: Callable[[str, Path], None]) -> Callable[[Path], None]:
+    """A test that mostly waits, in all shells at the same time, each with a registrar's socket of its own."""
+
+    def run(tmp_path: Path) -> None:
+        with ThreadPoolExecutor() as pool:
+            tests = {shell: pool.submit(test, shell, been(tmp_path / shell)) for shell in SHELLS}
+        for shell, outcome in tests.items():
+            print(f"in {shell}:")
+            outcome.result()
+
+    return run
 
 
 @pytest.fixture
@@ -74,15 +92,18 @@ def test_it_asks_one_that_comes_back_and_tells_it_who_envoy_is(shim: Parked) -> 
     shim.ends(AT_ONCE)
 
 
-def test_one_that_came_without_a_word_is_asked_in_the_end(shim: Parked, registrar: Path) -> None:
+@in_every_shell
+def test_one_that_came_without_a_word_is_asked_in_the_end(shell: str, registrar: Path) -> None:
     """As one of an older version does."""
-    shim.kill(signal.SIGINT)
-    waits(shim)
-    shim.take_up(b"")
-    shim.hear(b"release\n")
-    os.write(shim.wake, b"exit\n")
-    shim.ends(AT_ONCE)
-    assert not mark(registrar).exists()
+    with parked(shell, registrar) as shim:
+        shim.leave()
+        shim.kill(signal.SIGINT)
+        waits(shim)
+        shim.take_up(b"")
+        shim.hear(b"release\n")
+        os.write(shim.wake, b"exit\n")
+        shim.ends(AT_ONCE)
+        assert not mark(registrar).exists()
 
 
 def test_it_asks_again_where_the_registrar_died_that_it_had_asked(shell: str, registrar: Path) -> None:
@@ -96,6 +117,7 @@ def test_it_asks_again_where_the_registrar_died_that_it_had_asked(shell: str, re
         shim.ends(AT_ONCE)
 
 
+@in_every_shell
 def test_it_waits_for_the_next_where_the_registrar_that_it_had_asked_is_gone(
     shell: str, registrar: Path
 ) -> None:
@@ -112,6 +134,7 @@ def test_it_waits_for_the_next_where_the_registrar_that_it_had_asked_is_gone(
         assert not mark(registrar).exists()
 
 
+@in_every_shell
 def test_all_that_it_waits_has_a_bound(shell: str, registrar: Path) -> None:
     """... also where the registrar that is back has nothing to say, and where it dies once asked."""
     bound = RETURN_WAIT + RELEASE_WAIT + LEEWAY
@@ -152,6 +175,7 @@ def test_no_moment_is_a_wrong_one_for_a_registrar_to_come(shell: str, registrar:
             shim.ends(AT_ONCE)
 
 
+@in_every_shell
 def test_of_many_one_waits_in_vain_and_the_others_do_not(shell: str, registrar: Path) -> None:
     with ExitStack() as stack:
         shims = [stack.enter_context(parked(shell, registrar)) for _ in range(20)]
@@ -181,25 +205,39 @@ def test_it_ends_at_once_where_no_registrar_has_been(shell: str, registrar: Path
 # -- its dockerd dies ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_an_orphan_stays_for_the_registrar_that_comes_back(shim: Parked, registrar: Path, times: int) -> None:
-    shim.kill(*[signal.SIGTERM] * times)
-    waits(shim)
-    for pid in set(children(shim.pid)) - {shim.pid}:
-        eventually(lambda pid=pid: not holds(pid, shim), AT_ONCE, "its timer holds nothing")  # type: ignore[misc]
-    shim.take_up(b"")
-    shim.hear(b"orphan\n")
-    shim.say(b"still there?\n")
-    assert shim.runs()
-    os.write(shim.wake, b"exit\n")
-    shim.ends(AT_ONCE)
-    assert not mark(registrar).exists()
+@in_every_shell
+def test_an_orphan_stays_for_the_registrar_that_comes_back(shell: str, registrar: Path) -> None:
+    stays(shell, registrar, 1)
 
 
-def test_an_orphan_without_a_registrar_ends_in_time(shim: Parked, registrar: Path) -> None:
-    shim.kill(signal.SIGTERM, signal.SIGTERM)
-    assert shim.ends(RETURN_WAIT + LEEWAY) > AT_ONCE
-    assert mark(registrar).exists()
+@in_every_shell
+def test_an_orphan_that_is_told_twice_stays_too(shell: str, registrar: Path) -> None:
+    stays(shell, registrar, 2)
+
+
+def stays(shell: str, registrar: Path, times: int) -> None:
+    with parked(shell, registrar) as shim:
+        shim.leave()
+        shim.kill(*[signal.SIGTERM] * times)
+        waits(shim)
+        for pid in set(children(shim.pid)) - {shim.pid}:
+            eventually(lambda pid=pid: not holds(pid, shim), AT_ONCE, "its timer holds nothing")  # type: ignore[misc]
+        shim.take_up(b"")
+        shim.hear(b"orphan\n")
+        shim.say(b"still there?\n")
+        assert shim.runs()
+        os.write(shim.wake, b"exit\n")
+        shim.ends(AT_ONCE)
+        assert not mark(registrar).exists()
+
+
+@in_every_shell
+def test_an_orphan_without_a_registrar_ends_in_time(shell: str, registrar: Path) -> None:
+    with parked(shell, registrar) as shim:
+        shim.leave()
+        shim.kill(signal.SIGTERM, signal.SIGTERM)
+        assert shim.ends(RETURN_WAIT + LEEWAY) > AT_ONCE
+        assert mark(registrar).exists()
 
 
 def test_an_orphan_can_be_told_to_end(shim: Parked) -> None:
