@@ -23,7 +23,7 @@ log = logging.getLogger("envoy-docker-shim")
 PAGE = f"/stats?{QUERY}&filter={quote(FILTER, safe='')}"
 # Asking costs Envoy's main thread time that grows with its ports: the pause is so many times what it took.
 # But it is no more than this (seconds), for it may have been the machine that was slow.
-SHARE, SELDOM = 30, 10.0
+SHARE, SELDOM = 10, 10.0
 # So often in a row it is no look if no Envoy answers: the next one will tell what came meanwhile.
 MISSED = 3
 # Seconds for an Envoy's answer, and how long it may be (bytes): a base, and so much for each cluster.

@@ -124,7 +124,7 @@ def _activity(head: dict[str, Any], kept: History) -> Iterator[bytes]:
     text = bytearray(json.dumps(head)[:-1].encode() + b', "requests": {')
     separator = b"\n"
     for name, values in kept.activity():
-        text += separator + json.dumps(name).encode() + b": " + json.dumps(values).encode()
+        text += separator + json.dumps(name).encode() + b": " + values
         separator = b",\n"
         if len(text) >= PART_SIZE:
             yield bytes(text)

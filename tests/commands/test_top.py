@@ -10,7 +10,7 @@ import subprocess
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +58,12 @@ class Terminal:
         """The lines of the next screen that is drawn whole."""
         self.wait("\x1b[H")
         return [line.removesuffix("\x1b[K") for line in self.wait("\x1b[J").split("\r\n")]
+
+    def until(self, shows: Callable[[list[str]], bool]) -> None:
+        """Wait for a screen that shows it: one may have been drawn just before a key came."""
+        deadline = time.monotonic() + PATIENCE
+        while not shows(screen := self.screen()):
+            assert time.monotonic() < deadline, screen
 
     def ended(self) -> int:
         """Its exit status; the screen of before is there again, and lines are typed as before."""
@@ -114,13 +120,12 @@ def test_it_is_drawn_in_place_and_obeys_keys(registrar: LoopbackRegistrar) -> No
         assert "2 services" in screen[0] and screen[1].startswith("! no Envoy is connected")
         assert screen[-1].startswith("q quit; sorted by: s service")
         terminal.type("s")
-        assert names(terminal.screen()) == ["web", SHOWN]
+        terminal.until(lambda screen: names(screen) == ["web", SHOWN])
         terminal.type("s")
-        assert names(terminal.screen()) == [SHOWN, "web"]
+        terminal.until(lambda screen: names(screen) == [SHOWN, "web"])
         terminal.resize(40, 10)
-        screen = terminal.screen()
-        assert len(screen) <= 10 and max(map(len, screen)) <= 40
-        assert not any("\x1b" in line for line in screen)
+        terminal.until(lambda screen: len(screen) <= 10 and max(map(len, screen)) <= 40)
+        assert not any("\x1b" in line for line in terminal.screen())
         terminal.type("q")
         assert terminal.ended() == 0
 
@@ -142,7 +147,8 @@ def test_the_status_is_drawn_again_with_what_is_wrong_on_top(registrar: Loopback
     with at_terminal(registrar, "status", "--watch", "0.2") as terminal:
         screen = terminal.screen()
         assert screen[0].startswith("registrar ") and screen[1].startswith("! no Envoy is connected")
-        assert terminal.screen() == screen
+        # What else is on it may change: it looks at all shims of this machine.
+        assert terminal.screen()[:2] == screen[:2]
         terminal.type(end)
         assert terminal.ended() == 1
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.harness.engines import Engine
+from tests.harness.envoy import Envoy
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
 
@@ -24,6 +25,21 @@ def without_long_polls(bootstrap: dict[str, Any]) -> dict[str, Any]:
         source["api_config_source"]["refresh_delay"] = "0.2s"
         del source["api_config_source"]["request_timeout"]
     return other
+
+
+def figures_are_those_of_both(stack: Stack, other: Envoy) -> None:
+    """Both listen on the port, and the kernel gives each its share of the connections."""
+    for _ in range(20):
+        assert stack.host.http_get("http://127.0.0.1:8080/").status == 200
+    name = "http.a1-8080.downstream_rq_total"
+    counted = [envoy.stats(name)[name] for envoy in (stack.envoy, other)]
+    assert min(counted) > 0
+
+    def total() -> int:
+        (row,) = json.loads(stack.registrar.read("/services").text)["services"]
+        return int(row["total"]["requests"])
+
+    eventually(lambda: total() == sum(counted), 10, f"the requests of {counted}")
 
 
 def test_each_is_tracked_apart_and_both_let_go(artifact: Path, engine: Engine) -> None:
@@ -47,6 +63,7 @@ def test_each_is_tracked_apart_and_both_let_go(artifact: Path, engine: Engine) -
             stack.dockerd.docker("restart", "-t", "0", "a1")
             eventually(lambda: acknowledged() == {first, "second"}, 10, "both have it again")
             assert stack.get(8080).text == "a\n"
+            figures_are_those_of_both(stack, other)
         eventually(lambda: acknowledged() == {first}, 5, "the second is gone")
         status = json.loads(stack.registrar.read("/status").text)
         assert [envoy["node"] for envoy in status["envoys"]] == [first]

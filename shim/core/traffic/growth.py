@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Set
 
-from shim.core.traffic.latency import Bins, added, grown
+from shim.core.traffic.latency import Bins, add, grown
 from shim.core.traffic.statistics import GROWING, Statistics
 
 # Whose user's, and its node id.
@@ -30,8 +30,7 @@ class Growth:
 
     def add_latencies(self, cluster: str, bins: Bins) -> None:
         """Add what one Envoy measured."""
-        here = self.latencies.get(cluster)
-        self.latencies[cluster] = bins if here is None else added((here, bins))
+        add(self.latencies.setdefault(cluster, {}), bins)
 
 
 def counted(before: "list[int] | None", after: list[int]) -> list[int]:
@@ -94,5 +93,5 @@ def _compare(growth: Growth, before: Statistics, after: Statistics) -> Iterator[
         if number % PIECE == PIECE - 1:
             yield
         old = before.latencies.get(cluster, b"")
-        if old != bins:
-            growth.add_latencies(cluster, grown(old, bins))
+        if old != bins and (came := grown(old, bins)):
+            growth.add_latencies(cluster, came)

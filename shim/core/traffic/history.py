@@ -25,6 +25,9 @@ class History:
         self._looked = bytearray(POINTS)
         self._rows: dict[str, array[float]] = {}
         self._last: dict[str, int] = {}  # the newest point that a row has anything of
+        # What `activity` said last: of 120,000 numbers of a thousand services a few are new each time.
+        # The text, its newest point, and which of SERIES it is of.
+        self._charts: dict[str, tuple[bytearray, int, int]] = {}
 
     def begin(self, number: int) -> None:
         """The point of this number, which is newer than all before, is one at which somebody looked."""
@@ -35,6 +38,7 @@ class History:
         self.newest = number
         for name in [name for name, last in self._last.items() if last <= number - POINTS]:
             del self._rows[name], self._last[name]
+            self._charts.pop(name, None)
         for row in self._rows.values():
             row[slot * len(SERIES) : (slot + 1) * len(SERIES)] = array("f", _AT_REST)
 
@@ -52,24 +56,38 @@ class History:
         row = self._rows.get(name)
         return {series: self._values(row, field) for field, series in enumerate(SERIES)}
 
-    def activity(self) -> Iterator[tuple[str, list[Value]]]:
-        """Of each service that had any traffic: its requests, or its connections where it had no request."""
+    def activity(self) -> Iterator[tuple[str, bytes]]:
+        """Of each service that had any traffic its requests as a list in JSON, the oldest point first.
+
+        Where it had no request it is its connections.
+        """
         for name, row in list(self._rows.items()):
-            requests = self._values(row, _REQUESTS)
-            yield name, requests if any(requests) else self._values(row, _CONNECTS)
+            yield name, self._chart(name, row)
+
+    def _chart(self, name: str, row: "array[float]") -> bytes:
+        """The text of before without its oldest points, and with those that have come since."""
+        text, until, field = self._charts.get(name, (bytearray(), -1, _CONNECTS))
+        wanted = _REQUESTS if field == _REQUESTS or any(row[_REQUESTS :: len(SERIES)]) else _CONNECTS
+        first = self.newest - POINTS + 1
+        if wanted != field or until < first or not text:
+            text, until = bytearray(), first - 1
+        for number in range(until + 1, self.newest + 1):
+            if until >= first:
+                del text[: text.index(b",") + 1]
+            value = self._value(row, wanted, number)
+            text += b",null" if value is None else b",%g" % value
+        if until < first:
+            del text[0]
+        self._charts[name] = text, self.newest, wanted
+        return b"[" + bytes(text) + b"]"
 
     def _values(self, row: "array[float] | None", field: int) -> list[Value]:
-        found: list[Value] = []
-        for number in range(self.newest - POINTS + 1, self.newest + 1):
-            slot = number % POINTS
-            if number < 0 or not self._looked[slot]:
-                found.append(None)
-                continue
-            value = _AT_REST[field] if row is None else row[slot * len(SERIES) + field]
-            found.append(None if math.isnan(value) else shortened(value))
-        return found
+        return [self._value(row, field, at) for at in range(self.newest - POINTS + 1, self.newest + 1)]
 
-
-def shortened(value: float) -> float:
-    """As many digits as a chart can show: a thousand services have 120,000 numbers."""
-    return float(f"{value:.4g}")
+    def _value(self, row: "array[float] | None", field: int, number: int) -> Value:
+        slot = number % POINTS
+        if number < 0 or not self._looked[slot]:
+            return None
+        value = _AT_REST[field] if row is None else row[slot * len(SERIES) + field]
+        # As many digits as a chart can show.
+        return None if math.isnan(value) else float(f"{value:.4g}")

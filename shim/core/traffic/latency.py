@@ -16,8 +16,12 @@ Bins = dict[bytes, int]
 
 def bins_of(text: bytes) -> Bins:
     """The bins in a histogram's line; what is none of them is left out."""
+    return _parsed(text.split(b", "))
+
+
+def _parsed(parts: Iterable[bytes]) -> Bins:
     found: Bins = {}
-    for part in text.split(b", "):
+    for part in parts:
         bound, _, count = part.partition(b":")
         if count.isdigit() and len(count) < 20 and _span(bound) is not None:
             found[bound] = int(count)
@@ -28,19 +32,26 @@ def grown(before: bytes, after: bytes) -> Bins:
     """What came between two lines of one histogram: all of the second, if it has begun anew meanwhile."""
     if before == after:
         return {}
-    old, new = bins_of(before), bins_of(after)
+    # Most bins are what they were.
+    parts_before, parts_after = set(before.split(b", ")), set(after.split(b", "))
+    old, new = _parsed(parts_before - parts_after), _parsed(parts_after - parts_before)
     if any(new.get(bound, 0) < count for bound, count in old.items()):
-        return new
+        return _parsed(parts_after)
     return {bound: count - old.get(bound, 0) for bound, count in new.items() if count > old.get(bound, 0)}
 
 
-def added(parts: Iterable[Mapping[bytes, int]]) -> Bins:
-    """All of them together."""
-    total: Bins = {}
-    for part in parts:
-        for bound, count in part.items():
-            total[bound] = total.get(bound, 0) + count
-    return total
+def add(total: Bins, part: Mapping[bytes, int]) -> None:
+    """Put another's values into ``total`` too."""
+    for bound, count in part.items():
+        total[bound] = total.get(bound, 0) + count
+
+
+def take_out(total: Bins, part: Mapping[bytes, int]) -> None:
+    """Take out of ``total`` what was added before."""
+    for bound, count in part.items():
+        total[bound] -= count
+        if not total[bound]:
+            del total[bound]
 
 
 def percentiles(bins: Mapping[bytes, int], wanted: Sequence[int] = PERCENTILES) -> "list[float] | None":

@@ -14,24 +14,24 @@ REQUESTS, ANSWERED, FAILED, CONNECTS, RECEIVED, SENT, UNREACHABLE, OPEN = range(
 # All but the last only grow.
 GROWING = OPEN
 
-# What is under which root, by the end of its name.  All of it is in the bootstrap's list of statistics.
-_LEAVES = {
-    b"http": {
-        b"downstream_rq_total": REQUESTS,
-        b"downstream_rq_completed": ANSWERED,
-        b"downstream_rq_5xx": FAILED,
-        b"downstream_cx_rx_bytes_total": RECEIVED,
-        b"downstream_cx_tx_bytes_total": SENT,
-    },
-    b"tcp": {b"downstream_cx_rx_bytes_total": RECEIVED, b"downstream_cx_tx_bytes_total": SENT},
-    b"listener": {b"downstream_cx_total": CONNECTS, b"downstream_cx_active": OPEN},
-    b"cluster": {b"upstream_cx_connect_fail": UNREACHABLE},
+# Stands for the name of a histogram of latencies, whose bins follow.
+_LATENCY = -1
+# Which statistic is what, by the first and the last part of its name; between them is the cluster's.  All of
+# them are in the bootstrap's list of statistics.
+_STATISTICS = {
+    (b"http", b"downstream_rq_total"): REQUESTS,
+    (b"http", b"downstream_rq_completed"): ANSWERED,
+    (b"http", b"downstream_rq_5xx"): FAILED,
+    (b"http", b"downstream_cx_rx_bytes_total"): RECEIVED,
+    (b"http", b"downstream_cx_tx_bytes_total"): SENT,
+    (b"http", b"downstream_rq_time"): _LATENCY,
+    (b"tcp", b"downstream_cx_rx_bytes_total"): RECEIVED,
+    (b"tcp", b"downstream_cx_tx_bytes_total"): SENT,
+    (b"listener", b"downstream_cx_total"): CONNECTS,
+    (b"listener", b"downstream_cx_active"): OPEN,
+    (b"cluster", b"upstream_cx_connect_fail"): UNREACHABLE,
 }
-_LATENCY = b"downstream_rq_time"
-_NAMES = (
-    rf"{root.decode()}\.[^.]+\.({'|'.join(leaf.decode() for leaf in leaves)})"
-    for root, leaves in {**_LEAVES, b"http": {**_LEAVES[b"http"], _LATENCY: 0}}.items()
-)
+_NAMES = (rf"{root.decode()}\.[^.]+\.{leaf.decode()}" for root, leaf in _STATISTICS)
 # Which of its statistics an Envoy is asked for (RE2), and how: `/stats` with these.
 FILTER = f"^({'|'.join(_NAMES)})$"
 QUERY = "usedonly&histogram_buckets=detailed"
@@ -62,15 +62,18 @@ class Statistics:
                 if latency_of in clusters:
                     self.latencies[latency_of] = line[9:]
                 continue
-            root, _, rest = line.partition(b".")
-            name, _, rest = rest.partition(b".")
-            leaf, _, value = rest.partition(b":")
-            if leaf == _LATENCY and root == b"http":
-                latency_of = name.decode("ascii", "replace")
+            name, _, value = line.rpartition(b":")
+            parts = name.split(b".")
+            if len(parts) != 3:
                 continue
-            field = _LEAVES.get(root, {}).get(leaf)
-            if field is not None and value[1:].isdigit() and len(value) <= _DIGITS:
-                self._count(name.decode("ascii", "replace"), field, int(value), clusters)
+            field = _STATISTICS.get((parts[0], parts[2]))
+            if field is None:
+                continue
+            cluster = parts[1].decode("ascii", "replace")
+            if field == _LATENCY:
+                latency_of = cluster
+            elif value[1:].isdigit() and len(value) <= _DIGITS:
+                self._count(cluster, field, int(value), clusters)
 
     def _count(self, cluster: str, field: int, value: int, clusters: Container[str]) -> None:
         counts = self.counts.get(cluster)

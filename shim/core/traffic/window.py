@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from shim.core.traffic.growth import Growth
-from shim.core.traffic.latency import Bins, added, percentiles
+from shim.core.traffic.latency import Bins, add, percentiles, take_out
 from shim.core.traffic.statistics import REQUESTS
 
 # Rates and percentiles look back so far (seconds).
@@ -20,6 +20,7 @@ class Window:
         self._length = length
         self._stretches: deque[Growth] = deque()
         self._sums: dict[str, list[int]] = {}
+        self._bins: dict[str, Bins] = {}
         # What was last measured of each cluster: Envoy tells that in steps of its own, of 5 s or more.
         self._newest: dict[str, Bins] = {}
         self._percentiles: dict[str, list[float] | None] = {}
@@ -35,12 +36,21 @@ class Window:
         for cluster, counts in growth.counts.items():
             here = self._sums.get(cluster)
             self._sums[cluster] = counts if here is None else list(map(int.__add__, here, counts))
-        self._newest.update(growth.latencies)
+            if cluster not in self._bins:
+                self._percentiles.pop(cluster, None)
+        for cluster, bins in growth.latencies.items():
+            add(self._bins.setdefault(cluster, {}), bins)
+            self._newest[cluster] = bins
+            self._percentiles.pop(cluster, None)
         while len(self._stretches) > 1 and self.seconds > self._length + SLACK:
             self._remove(self._stretches.popleft())
-        self._percentiles.clear()
 
     def _remove(self, growth: Growth) -> None:
+        for cluster, bins in growth.latencies.items():
+            take_out(self._bins[cluster], bins)
+            if not self._bins[cluster]:
+                del self._bins[cluster]
+            self._percentiles.pop(cluster, None)
         for cluster, counts in growth.counts.items():
             left = list(map(int.__sub__, self._sums[cluster], counts))
             if any(left):
@@ -48,6 +58,7 @@ class Window:
             else:
                 del self._sums[cluster]
                 self._newest.pop(cluster, None)
+                self._percentiles.pop(cluster, None)
 
     def sums(self, cluster: str) -> "list[int] | None":
         """A number for each of statistics.FIELDS; None: nothing came."""
@@ -64,8 +75,7 @@ class Window:
         return self._percentiles[cluster]
 
     def _worked_out(self, cluster: str) -> "list[float] | None":
-        parts = [s.latencies[cluster] for s in self._stretches if cluster in s.latencies]
-        sums = self._sums.get(cluster)
-        if not parts and sums is not None and sums[REQUESTS] and cluster in self._newest:
-            parts = [self._newest[cluster]]
-        return percentiles(added(parts)) if parts else None
+        bins, sums = self._bins.get(cluster), self._sums.get(cluster)
+        if not bins and sums is not None and sums[REQUESTS]:
+            bins = self._newest.get(cluster)
+        return percentiles(bins) if bins else None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.core.traffic.latency import added, bins_of, grown, percentiles
+from shim.core.traffic.latency import add, bins_of, grown, percentiles, take_out
 
 
 def line(*values: int) -> bytes:
@@ -42,7 +42,11 @@ def test_without_values_there_are_none() -> None:
 def test_what_came_between_two_looks_is_what_came(old: list[int], new: list[int]) -> None:
     came = grown(line(*old), line(*old, *new))
     assert came == bins_of(line(*new))
-    assert added([bins_of(line(*old)), came]) == bins_of(line(*old, *new))
+    total = bins_of(line(*old))
+    add(total, came)
+    assert total == bins_of(line(*old, *new))
+    take_out(total, came)
+    assert total == bins_of(line(*old))
 
 
 @given(st.lists(st.integers(0, 100_000), min_size=1))
