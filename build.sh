@@ -118,9 +118,18 @@ boards)
   ;;
 test)
   shift
+  environment
+  # What is missing of Debian and Docker comes meanwhile.
+  coming=
+  if [ "$(id -u)" = 0 ]; then
+    $venv/bin/python -m tests.harness.engines &
+    coming=$!
+    trap 'wait $coming' EXIT
+  fi
   "$0" check
-  [ "$(id -u)" != 0 ] || $venv/bin/python -m tests.harness.engines
   build
+  [ -z "$coming" ] || wait "$coming"
+  trap - EXIT
   say "tests"
   export EDS_ARTIFACT="$PWD/dist/envoy-docker-shim"
   [ $# = 0 ] || exec $venv/bin/python -m pytest "$@"

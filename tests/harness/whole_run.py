@@ -1,8 +1,8 @@
 """Every test: most beside each other, those marked `alone` after them; `python -m tests.harness.whole_run`.
 
-Most of the time a test waits: for a daemon to start, for a lease to end.  So as many workers as there are
-processors share the files among them.  What measures time, or loads the machine on purpose, is marked `alone`
-and has it to itself.
+Most of the time a test waits: for a daemon to start, for a lease to end.  So half as many workers again as
+there are processors share the files among them, which keeps these at work for three quarters of the time.
+What measures time, or loads the machine on purpose, is marked `alone` and has it to itself.
 
 What failed is run once more by itself, unless more failed than accident explains.  The run fails by what
 failed twice; what failed once is named at the end, for that is a race to be found.
@@ -53,11 +53,11 @@ def verdict(codes: Sequence[int], first: set[str], again: set[str]) -> tuple[int
 def main() -> int:
     """Run all of it; returns the exit code."""
     FAILED.unlink(missing_ok=True)
-    workers = max(2, os.cpu_count() or 2)
-    codes = [
-        pytest("-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone"),
-        pytest("-m", "alone"),
-    ]
+    workers = str(max(2, 3 * (os.cpu_count() or 1) // 2))
+    # What it makes is needed from the second minute on.
+    with subprocess.Popen([sys.executable, "-m", "tests.harness.prepare"], cwd=ROOT):
+        codes = [pytest("-n", workers, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")]
+    codes.append(pytest("-m", "alone"))
     first = again = failed()
     if first and len(first) <= ACCIDENTS and max(codes) == 1:
         pytest("--last-failed", "--last-failed-no-failures", "none")
