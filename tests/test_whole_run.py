@@ -1,8 +1,10 @@
 """What a whole run of the tests says, of what its parts said."""
 
+import re
+
 import pytest
 
-from tests.harness.whole_run import NOTHING_COLLECTED, SKIPPED, verdict
+from tests.harness.whole_run import NOTHING_COLLECTED, ROOT, SKIPPED, verdict, with_tests_that_run_alone
 
 A, B = "tests/a.py::test_a", "tests/b.py::test_b"
 
@@ -32,3 +34,15 @@ def test_what_failed_twice_fails_the_run_and_what_failed_once_is_named(
         assert {line for line in said[1] if line.startswith("failed: ")} == {
             f"failed: {name}" for name in again
         }
+
+
+def test_the_mark_of_what_runs_alone_is_given_in_the_files_of_the_tests_only() -> None:
+    """They are found by its text: from anywhere else it would be given unseen, and its tests never run."""
+    mark = re.compile(r"mark\.alone|add_marker")
+    named = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "tests").rglob("*.py")
+        if mark.search(file.read_text())
+    }
+    assert named - {"tests/harness/whole_run.py", "tests/test_whole_run.py"} == {*with_tests_that_run_alone()}
+    assert "tests/soak/test_soak.py" in named

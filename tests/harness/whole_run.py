@@ -35,6 +35,12 @@ def failed() -> set[str]:
     return set(json.loads(FAILED.read_text()))
 
 
+def with_tests_that_run_alone() -> list[str]:
+    """The files that have such: to collect all the others takes six seconds."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if "mark.alone" in file.read_text()]
+
+
 def verdict(codes: Sequence[int], first: set[str], again: set[str]) -> tuple[int, list[str]]:
     """The run's exit code and what to say, of the codes of each part and of what failed first and again.
 
@@ -57,7 +63,7 @@ def main() -> int:
     # What it makes is needed from the second minute on.
     with subprocess.Popen([sys.executable, "-m", "tests.harness.prepare"], cwd=ROOT):
         codes = [pytest("-n", workers, "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone")]
-    codes.append(pytest("-m", "alone"))
+    codes.append(pytest("-m", "alone", *with_tests_that_run_alone()))
     first = again = failed()
     if first and len(first) <= ACCIDENTS and max(codes) == 1:
         pytest("--last-failed", "--last-failed-no-failures", "none")
