@@ -267,3 +267,16 @@ def test_a_name_that_changes_hands_is_the_newcomers_and_stops_no_other(tmp_path:
             }
         ],
     )
+
+
+def test_two_hosts_may_have_one_name_for_two_services(tmp_path: Path) -> None:
+    requests = envoy("http_downstream_rq_total", "envoy_http_conn_manager_prefix", "web-dev-8080")
+    other = {info("web-dev-8080", "shop"): steady(1), requests: growing(3)}
+    there = {name.replace(HOST, "i:9901"): values for name, values in other.items()}
+    expr = "round(sum by (instance, service) (service:envoy_docker_shim_http_requests:rate5m), 0.01)"
+    values = [
+        {"labels": '{instance="h:9901",service="web"}', "value": 10},
+        {"labels": '{instance="i:9901",service="shop"}', "value": 3},
+    ]
+    test = {"expr": expr, "eval_time": END, "exp_samples": values}
+    check(tmp_path, [{"input_series": series(there), "promql_expr_test": [test]}])
