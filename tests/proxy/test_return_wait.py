@@ -37,17 +37,29 @@ def been(directory: Path) -> Path:
     return path
 
 
-def in_every_shell(test: Callable[[str, Path], None]) -> Callable[[Path], None]:
-    """A test that mostly waits, in all shells at the same time, each with a registrar's socket of its own."""
+def in_every_shell(count: int = 1) -> Callable[[Callable[..., None]], Callable[[Path], None]]:
+    """A test of a registrar's socket and ``count`` shims, which mostly waits: in all shells at the same time.
 
-    def run(tmp_path: Path) -> None:
-        with ThreadPoolExecutor() as pool:
-            tests = {shell: pool.submit(test, shell, been(tmp_path / shell)) for shell in SHELLS}
-        for shell, outcome in tests.items():
-            print(f"in {shell}:")
-            outcome.result()
+    All shims are there before it begins: a process that is just being started has the others' pipes open for
+    a moment, as if there were a registrar.
+    """
 
-    return run
+    def decorate(test: Callable[..., None]) -> Callable[[Path], None]:
+        def run(tmp_path: Path) -> None:
+            with ExitStack() as stack, ThreadPoolExecutor() as pool:
+                places = {shell: been(tmp_path / shell) for shell in SHELLS}
+                shims = {
+                    shell: [stack.enter_context(parked(shell, place)) for _ in range(count)]
+                    for shell, place in places.items()
+                }
+                tests = {shell: pool.submit(test, place, *shims[shell]) for shell, place in places.items()}
+                for shell, outcome in tests.items():
+                    print(f"in {shell}:")
+                    outcome.result()
+
+        return run
+
+    return decorate
 
 
 @pytest.fixture
@@ -92,18 +104,17 @@ def test_it_asks_one_that_comes_back_and_tells_it_who_envoy_is(shim: Parked) -> 
     shim.ends(AT_ONCE)
 
 
-@in_every_shell
-def test_one_that_came_without_a_word_is_asked_in_the_end(shell: str, registrar: Path) -> None:
+@in_every_shell()
+def test_one_that_came_without_a_word_is_asked_in_the_end(registrar: Path, shim: Parked) -> None:
     """As one of an older version does."""
-    with parked(shell, registrar) as shim:
-        shim.leave()
-        shim.kill(signal.SIGINT)
-        waits(shim)
-        shim.take_up(b"")
-        shim.hear(b"release\n")
-        os.write(shim.wake, b"exit\n")
-        shim.ends(AT_ONCE)
-        assert not mark(registrar).exists()
+    shim.leave()
+    shim.kill(signal.SIGINT)
+    waits(shim)
+    shim.take_up(b"")
+    shim.hear(b"release\n")
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert not mark(registrar).exists()
 
 
 def test_it_asks_again_where_the_registrar_died_that_it_had_asked(shell: str, registrar: Path) -> None:
@@ -117,37 +128,35 @@ def test_it_asks_again_where_the_registrar_died_that_it_had_asked(shell: str, re
         shim.ends(AT_ONCE)
 
 
-@in_every_shell
+@in_every_shell()
 def test_it_waits_for_the_next_where_the_registrar_that_it_had_asked_is_gone(
-    shell: str, registrar: Path
+    registrar: Path, shim: Parked
 ) -> None:
-    with parked(shell, registrar) as shim:
-        began = time.monotonic()
-        shim.kill(signal.SIGINT)
-        shim.hear(b"release\n")
-        shim.leave()
-        eventually(lambda: time.monotonic() - began > RELEASE_WAIT + AT_ONCE / 2, RELEASE_WAIT + AT_ONCE)
-        shim.take_up()
-        shim.hear(b"release\n")
-        os.write(shim.wake, b"exit\n")
-        shim.ends(AT_ONCE)
-        assert not mark(registrar).exists()
+    began = time.monotonic()
+    shim.kill(signal.SIGINT)
+    shim.hear(b"release\n")
+    shim.leave()
+    eventually(lambda: time.monotonic() - began > RELEASE_WAIT + AT_ONCE / 2, RELEASE_WAIT + AT_ONCE)
+    shim.take_up()
+    shim.hear(b"release\n")
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert not mark(registrar).exists()
 
 
-@in_every_shell
-def test_all_that_it_waits_has_a_bound(shell: str, registrar: Path) -> None:
+@in_every_shell(2)
+def test_all_that_it_waits_has_a_bound(registrar: Path, silent: Parked, dead: Parked) -> None:
     """... also where the registrar that is back has nothing to say, and where it dies once asked."""
     bound = RETURN_WAIT + RELEASE_WAIT + LEEWAY
-    with parked(shell, registrar) as silent, parked(shell, registrar) as dead:
-        silent.leave()
-        silent.kill(signal.SIGINT)
-        dead.kill(signal.SIGINT)
-        dead.hear(b"release\n")
-        dead.leave()
-        waits(silent)
-        silent.take_up()
-        silent.ends(bound)
-        dead.ends(bound)
+    silent.leave()
+    silent.kill(signal.SIGINT)
+    dead.kill(signal.SIGINT)
+    dead.hear(b"release\n")
+    dead.leave()
+    waits(silent)
+    silent.take_up()
+    silent.ends(bound)
+    dead.ends(bound)
 
 
 def test_signals_do_not_disturb_the_wait(shim: Parked) -> None:
@@ -175,19 +184,17 @@ def test_no_moment_is_a_wrong_one_for_a_registrar_to_come(shell: str, registrar:
             shim.ends(AT_ONCE)
 
 
-@in_every_shell
-def test_of_many_one_waits_in_vain_and_the_others_do_not(shell: str, registrar: Path) -> None:
-    with ExitStack() as stack:
-        shims = [stack.enter_context(parked(shell, registrar)) for _ in range(20)]
-        began = time.monotonic()
-        for shim in shims:  # one after another, as dockerd does
-            shim.leave()
-            shim.kill(signal.SIGINT)
-            shim.ends(RETURN_WAIT + LEEWAY)
-        assert RETURN_WAIT < time.monotonic() - began < RETURN_WAIT + LEEWAY
-        assert mark(registrar).exists()
-        for shim in shims:
-            eventually(lambda pid=shim.pid: not children(pid), AT_ONCE, "nothing is left")  # type: ignore[misc]
+@in_every_shell(20)
+def test_of_many_one_waits_in_vain_and_the_others_do_not(registrar: Path, *shims: Parked) -> None:
+    began = time.monotonic()
+    for shim in shims:  # one after another, as dockerd does
+        shim.leave()
+        shim.kill(signal.SIGINT)
+        shim.ends(RETURN_WAIT + LEEWAY)
+    assert RETURN_WAIT < time.monotonic() - began < RETURN_WAIT + LEEWAY
+    assert mark(registrar).exists()
+    for shim in shims:
+        eventually(lambda pid=shim.pid: not children(pid), AT_ONCE, "nothing is left")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("lacking", ["link", "folder"])
@@ -205,39 +212,37 @@ def test_it_ends_at_once_where_no_registrar_has_been(shell: str, registrar: Path
 # -- its dockerd dies ------------------------------------------------------------------------------------
 
 
-@in_every_shell
-def test_an_orphan_stays_for_the_registrar_that_comes_back(shell: str, registrar: Path) -> None:
-    stays(shell, registrar, 1)
+@in_every_shell()
+def test_an_orphan_stays_for_the_registrar_that_comes_back(registrar: Path, shim: Parked) -> None:
+    stays(registrar, shim, 1)
 
 
-@in_every_shell
-def test_an_orphan_that_is_told_twice_stays_too(shell: str, registrar: Path) -> None:
-    stays(shell, registrar, 2)
+@in_every_shell()
+def test_an_orphan_that_is_told_twice_stays_too(registrar: Path, shim: Parked) -> None:
+    stays(registrar, shim, 2)
 
 
-def stays(shell: str, registrar: Path, times: int) -> None:
-    with parked(shell, registrar) as shim:
-        shim.leave()
-        shim.kill(*[signal.SIGTERM] * times)
-        waits(shim)
-        for pid in set(children(shim.pid)) - {shim.pid}:
-            eventually(lambda pid=pid: not holds(pid, shim), AT_ONCE, "its timer holds nothing")  # type: ignore[misc]
-        shim.take_up(b"")
-        shim.hear(b"orphan\n")
-        shim.say(b"still there?\n")
-        assert shim.runs()
-        os.write(shim.wake, b"exit\n")
-        shim.ends(AT_ONCE)
-        assert not mark(registrar).exists()
+def stays(registrar: Path, shim: Parked, times: int) -> None:
+    shim.leave()
+    shim.kill(*[signal.SIGTERM] * times)
+    waits(shim)
+    for pid in set(children(shim.pid)) - {shim.pid}:
+        eventually(lambda pid=pid: not holds(pid, shim), AT_ONCE, "its timer holds nothing")  # type: ignore[misc]
+    shim.take_up(b"")
+    shim.hear(b"orphan\n")
+    shim.say(b"still there?\n")
+    assert shim.runs()
+    os.write(shim.wake, b"exit\n")
+    shim.ends(AT_ONCE)
+    assert not mark(registrar).exists()
 
 
-@in_every_shell
-def test_an_orphan_without_a_registrar_ends_in_time(shell: str, registrar: Path) -> None:
-    with parked(shell, registrar) as shim:
-        shim.leave()
-        shim.kill(signal.SIGTERM, signal.SIGTERM)
-        assert shim.ends(RETURN_WAIT + LEEWAY) > AT_ONCE
-        assert mark(registrar).exists()
+@in_every_shell()
+def test_an_orphan_without_a_registrar_ends_in_time(registrar: Path, shim: Parked) -> None:
+    shim.leave()
+    shim.kill(signal.SIGTERM, signal.SIGTERM)
+    assert shim.ends(RETURN_WAIT + LEEWAY) > AT_ONCE
+    assert mark(registrar).exists()
 
 
 def test_an_orphan_can_be_told_to_end(shim: Parked) -> None:
