@@ -49,7 +49,7 @@ def _spawn_times(shims: Starter, proto: str, times: int) -> dict[str, list[float
     for turn in range(-2, times):  # the first ones load files into memory
         for kind in BOTH:
             # Ended a moment after its start, it leaves the port to the registrar for a moment more.
-            eventually(lambda: bound_socket(proto, ("127.0.0.1", FIRST_PORT)).close() is None, interval=0.001)
+            eventually(lambda: _is_free(proto), interval=0.001)
             began = time.perf_counter()
             proxy = shims.start(kind, proto, FIRST_PORT, BACKEND)
             milliseconds = (time.perf_counter() - began) * 1000
@@ -57,6 +57,11 @@ def _spawn_times(shims: Starter, proto: str, times: int) -> dict[str, list[float
             if turn >= 0:
                 took[kind].append(milliseconds)
     return took
+
+
+def _is_free(proto: str) -> bool:
+    bound_socket(proto, ("127.0.0.1", FIRST_PORT)).close()
+    return True
 
 
 def _python_alone(times: int) -> list[float]:
