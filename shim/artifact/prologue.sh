@@ -24,6 +24,56 @@ find_python() {
   unset IFS
 }
 
+# Not through the zip: reading its directory alone takes longer than all this.
+start_by_python() {
+  find_python
+  [ "$python" ] || {
+    echo "1
+envoy-docker-shim needs python3 (3.10 or newer) in dockerd's PATH, which is: $PATH" >&3
+    exit 1
+  }
+  exec "$python" -IS -c 'import sys
+if sys.version_info < (3, 10):
+    open(3, "w").write("1\nenvoy-docker-shim needs Python 3.10 or newer, and python3 is " + sys.version)
+    sys.exit(1)
+import marshal
+from _frozen_importlib_external import MAGIC_NUMBER
+with open(sys.argv[1], "rb") as file:
+    if MAGIC_NUMBER.hex() == "@MAGIC@":
+        file.seek(@CODE@)
+        exec(marshal.load(file))
+    else:
+        file.seek(@TEXT@)
+        text = file.read(@LENGTH@)
+        exec(file.read(@OTHER@))
+main(sys.argv[1], sys.argv[2:])' "$0" "$@"
+}
+
+# dockerd starts a proxy, or a user means one of the roles.  Each shell reads no further than it has to.
+role=
+case ${1-} in
+-h | -help | --help | -v | --v | -version | --version) role=1 ;;
+-*)
+  at=${SHIM_SOCKET:-@DEFAULT_SOCKET@}
+  case $at:$0 in
+  *\'* | [!/]* | *:[!/]*) start_by_python "$@" ;;
+  esac
+  case $* in
+  *" @GIVEN@") [ "$at@START_SUFFIX@" -ef "$at@STARTER_SUFFIX@" ] || start_by_python "$@" ;;
+  *) start_by_python "$@" ;;
+  esac
+  ;;
+*) role=1 ;;
+esac
+[ ! "$role" ] || {
+  find_python
+  [ "$python" ] || {
+    echo "envoy-docker-shim: needs python3 (3.10 or newer) in PATH, which is: $PATH" >&2
+    exit 1
+  }
+  exec "$python" -IS "$0" "$@"
+}
+
 # A port that dockerd gives, where a registrar runs: that takes the port from outside (shim.registrar.starts), and
 # this shell parks.  Python would take ten times as long.  Whatever is not as it should be makes it return, and
 # Python starts: it says what is wrong.
@@ -36,8 +86,7 @@ find_python() {
 # A shell cannot wait with a bound but by a second process, which would cost more than all the rest.  So it looks
 # first, by the mode of its pipe, and makes a timer only where the registrar has not answered by then.
 start() {
-  [ "$at@START_SUFFIX@" -ef "$at@STARTER_SUFFIX@" ] && [ -O "$at@START_SUFFIX@" ] && [ ! -e "$at@LATE_SUFFIX@" ] &&
-    [ -S /proc/self/fd/@LISTEN_FD@ ] || return
+  [ -O "$at@START_SUFFIX@" ] && [ ! -e "$at@LATE_SUFFIX@" ] && [ -S /proc/self/fd/@LISTEN_FD@ ] || return
   looks=0 timer= word= waits_in=
   read -r waits_in 2>/dev/null <"$at@WCHAN_SUFFIX@"
   case $waits_in in
@@ -79,59 +128,21 @@ report() {
   exec @REPORT_FD@>/dev/null # for Python, should it come to that
 }
 
-at=${SHIM_SOCKET:-@DEFAULT_SOCKET@}
-case $at:$0 in
-*\'* | [!/]* | *:[!/]*) ;;
-*)
-  case "$*" in
-  "-proto tcp "*" @GIVEN@")
-    parked=@TCP@
+case $* in
+"-proto tcp "*)
+  parked=@TCP@
+  start "$@"
+  ;;
+"-proto udp "*)
+  find_python
+  case $python in
+  '' | *\'*) ;;
+  *)
+    parked=@UDP@
     start "$@"
-    ;;
-  "-proto udp "*" @GIVEN@")
-    find_python
-    case $python in
-    '' | *\'*) ;;
-    *)
-      parked=@UDP@
-      start "$@"
-      ;;
-    esac
     ;;
   esac
   ;;
 esac
-
-find_python
-case ${1-} in
--h | -help | --help | -v | --v | -version | --version) ;;
--*)
-  # dockerd starts a proxy.  Not through the zip: reading its directory alone takes longer than all this.
-  [ "$python" ] || {
-    echo "1
-envoy-docker-shim needs python3 (3.10 or newer) in dockerd's PATH, which is: $PATH" >&3
-    exit 1
-  }
-  exec "$python" -IS -c 'import sys
-if sys.version_info < (3, 10):
-    open(3, "w").write("1\nenvoy-docker-shim needs Python 3.10 or newer, and python3 is " + sys.version)
-    sys.exit(1)
-import marshal
-from _frozen_importlib_external import MAGIC_NUMBER
-with open(sys.argv[1], "rb") as file:
-    if MAGIC_NUMBER.hex() == "@MAGIC@":
-        file.seek(@CODE@)
-        exec(marshal.load(file))
-    else:
-        file.seek(@TEXT@)
-        text = file.read(@LENGTH@)
-        exec(file.read(@OTHER@))
-main(sys.argv[1], sys.argv[2:])' "$0" "$@"
-  ;;
-esac
-[ "$python" ] || {
-  echo "envoy-docker-shim: needs python3 (3.10 or newer) in PATH, which is: $PATH" >&2
-  exit 1
-}
-exec "$python" -IS "$0" "$@"
+start_by_python "$@"
 exit 1

@@ -30,11 +30,22 @@ FLAGS = make_flags()
 PARKED = ["/bin/sh", "-c", f"{MARK}\ntrap ...", NAME, *FLAGS]
 RELAYING = ["/usr/bin/python3", "-IS", "/usr/bin/docker-proxy", "relay", *FLAGS]
 STARTING = ["python3", "-IS", "-c", 'exec(... "envoy-docker-shim" ...)', "/usr/bin/docker-proxy", *FLAGS]
+GIVEN = [*FLAGS, "-use-listen-fd"]
+WAITING = ["/bin/sh", "/usr/bin/docker-proxy", *GIVEN]
 
 
 @pytest.mark.parametrize("argv", [PARKED, RELAYING, STARTING], ids=["parked", "relaying", "starting"])
-def test_a_shim_is_known_in_each_of_its_three_forms(argv: list[str]) -> None:
+def test_a_shim_is_known_in_each_of_its_forms(argv: list[str]) -> None:
     assert flags_of(argv) == FLAGS
+
+
+def test_so_is_a_shell_that_waits_for_its_port_to_be_held(proc: "Proc") -> None:
+    assert flags_of(WAITING) == GIVEN
+    process = proc.add(7, WAITING)
+    with (process / "status").open("a") as status:
+        status.write("SigIgn:\t0000000000000002\n")
+    proc.add(8, PARKED)
+    assert [(shim.waiting, shim.ignored) for shim in find_shims(proc.root)] == [(True, 2), (False, 0)]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +68,19 @@ def test_a_shim_is_known_in_each_of_its_three_forms(argv: list[str]) -> None:
         STARTING[:5],
         [*STARTING[:3], "other", *STARTING[4:]],
         ["grep", "-e", " ".join(PARKED)],
+        ["sh", *WAITING[1:]],
+        ["/bin/bash", *WAITING[1:]],
+        ["/bin/sh", "docker-proxy", *GIVEN],
+        ["/bin/sh", "/usr/bin/docker-proxy", *FLAGS],
+        ["/bin/sh", "/usr/bin/docker-proxy", *GIVEN[2:]],
+        ["/bin/sh", "/usr/bin/docker-proxy", "-use-listen-fd"],
     ],
 )
 def test_a_process_that_only_mentions_one_is_none(argv: list[str]) -> None:
     assert flags_of(argv) is None
 
 
-@given(st.lists(st.sampled_from([*PARKED, *RELAYING, *STARTING]) | st.text()))
+@given(st.lists(st.sampled_from([*PARKED, *RELAYING, *STARTING, *WAITING]) | st.text()))
 def test_any_command_line_has_flags_or_none_of_its_own_words(argv: list[str]) -> None:
     found = flags_of(argv)
     assert found is None or (found and argv[-len(found) :] == found)

@@ -159,6 +159,7 @@ def test_where_the_registrar_is_gone_nobody_waits(artifact: Path, tmp_path: Path
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
 def test_one_that_stands_still_is_not_asked(artifact: Path, starter: Starter, proto: str) -> None:
     starter.kill(signal.SIGSTOP)
+    eventually(lambda: starter.beside(WCHAN_SUFFIX).read_text().endswith("_stop"), what="it is stopped")
     began = time.monotonic()
     proxy, port = start(artifact, starter, proto)
     with proxy:
