@@ -5,7 +5,7 @@
 #   ./build.sh demo     shows the main job on this machine, and leaves nothing behind (--stay: stays, with the page)
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
-#   ./build.sh boards   examples/grafana and examples/prometheus, made anew from boards/
+#   ./build.sh boards   examples/grafana and examples/prometheus, made anew from examples/boards/
 #   ./build.sh bench    measures the file beside docker-proxy (bench/run; as root)
 #   ./build.sh soak     random events on a real dockerd and Envoy, and every answer checked (as root)
 #   ./build.sh matrix   the core cases over versions of Docker, Envoy, Python and sh (as root)
@@ -114,7 +114,7 @@ check)
   ;;
 boards)
   environment
-  exec $venv/bin/python -m boards
+  exec $venv/bin/python -m examples.boards
   ;;
 test)
   shift

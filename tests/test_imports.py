@@ -164,19 +164,19 @@ def test_a_file_can_be_read_in_one_go(file: Path) -> None:
     assert lines <= (TEST_LIMIT if "tests" in file.relative_to(ROOT).parts else LIMIT)
 
 
-# -- bench, boards and tests ----------------------------------------------------------------------------
+# -- bench, examples and tests ----------------------------------------------------------------------------
 
-# What bench, boards and each folder of tests may import of all that is here, beside its own; "tests" is the
+# What bench, examples and each folder of tests may import of all that is here, beside its own; "tests" is the
 # files at its top.  What several need is in the harness, which knows nothing of shim and runs the built file.
 HARNESS = {"tests.harness", "tests.conftest"}
 UNITS = {"shim", "tests.builders", *HARNESS}  # all that have no row: the tests of one of shim's rooms
 ROOMS = {
     "bench": {"shim", "tests.harness"},
-    "boards": {"shim"},
+    "examples": {"shim"},
     "tests.harness": set(),
     "tests.demo": {"tests.harness"},
     "tests.bench": {"bench"},
-    "tests.boards": {"boards", "shim", "tests.examples", *HARNESS},
+    "tests.boards": {"examples.boards", "shim", "tests.examples", *HARNESS},
     "tests.artifact": HARNESS,
     "tests.commands": {"shim.commands", *HARNESS},
     "tests.docker": {"shim", *HARNESS},
@@ -187,12 +187,12 @@ ROOMS = {
     "tests.registrar": {*UNITS, "tests.core"},  # any table, whole or by steps
     "tests.fuzz": {*UNITS, "tests.core", "tests.registrar"},  # it drives what those tests drive
 }
-TOOLS = sorted(file for top in ("bench", "boards") for file in (ROOT / top).rglob("*.py"))
+TOOLS = sorted(file for top in ("bench", "examples") for file in (ROOT / top).rglob("*.py"))
 OUTSIDE = [*TOOLS, *sorted((ROOT / "tests").rglob("*.py"))]
 
 
 def outer_room(file: Path) -> str:
-    """ "bench", "boards", "tests" for the files at its top, or "tests." and the folder."""
+    """ "bench", "examples", "tests" for the files at its top, or "tests." and the folder."""
     top, *folders = file.relative_to(ROOT).parent.parts
     return ".".join((top, *folders[:1])) if top == "tests" else top
 
@@ -215,7 +215,7 @@ def test_bench_and_tests_share_the_harness_and_little_else(file: Path) -> None:
     allowed = {here} if here != "tests" else set()
     allowed |= ROOMS.get(here, UNITS)
     for name in imported(file):
-        if name.split(".")[0] in ("shim", "tests", "bench", "boards"):
+        if name.split(".")[0] in ("shim", "tests", "bench", "examples"):
             assert any(f"{name}.".startswith(f"{prefix}.") for prefix in allowed), name
 
 
@@ -224,5 +224,5 @@ def test_every_row_is_of_a_room_that_is_there() -> None:
 
 
 @pytest.mark.parametrize("file", TOOLS, ids=name_of)
-def test_a_file_of_bench_or_boards_can_be_read_in_one_go(file: Path) -> None:
+def test_a_file_of_bench_or_examples_can_be_read_in_one_go(file: Path) -> None:
     assert file.read_text().count("\n") <= LIMIT

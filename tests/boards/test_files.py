@@ -5,9 +5,9 @@ import re
 import pytest
 import yaml
 
-from boards.alerts import ALERTS, OPERATING, PREFIX, REGISTRAR_MB
-from boards.files import annotations, files, prometheus
-from boards.recording import RULES
+from examples.boards.alerts import ALERTS, OPERATING, PREFIX, REGISTRAR_MB
+from examples.boards.files import annotations, files, prometheus
+from examples.boards.recording import RULES
 from shim.config.keys import Config
 from shim.core.envoy.scrape import PAGE, REGISTRAR_PAGE
 from tests.examples.documents import UNITS, blocks, table_rows

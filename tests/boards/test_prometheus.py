@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from boards.alerts import PREFIX
-from boards.files import prometheus as configuration
-from boards.recording import RULES
+from examples.boards.alerts import PREFIX
+from examples.boards.files import prometheus as configuration
+from examples.boards.recording import RULES
 from shim.config.keys import Config
 from tests.boards.test_dashboard import PANELS
 from tests.conftest import cannot

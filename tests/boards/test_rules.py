@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from boards.alerts import ALERTS, PREFIX
-from boards.files import annotations
-from boards.recording import RULES
+from examples.boards.alerts import ALERTS, PREFIX
+from examples.boards.files import annotations
+from examples.boards.recording import RULES
 from tests.boards.health import (
     END,
     HEALTH,

@@ -50,7 +50,7 @@ def test_every_relative_link_and_anchor_leads_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_path_that_a_page_names_exists(page: str) -> None:
     for target in re.findall(
-        r"`((?:examples|contrib|tests|shim|bench|boards|docs|dist|\.ci)/[\w./-]+)`", PAGES[page]
+        r"`((?:examples|contrib|tests|shim|bench|docs|dist|\.ci)/[\w./-]+)`", PAGES[page]
     ):
         assert target.startswith("dist/") or (ROOT / target).exists(), target
 

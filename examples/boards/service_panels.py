@@ -1,7 +1,7 @@
 """What the dashboard shows of services: a glance, a table, and HTTP, TCP and UDP."""
 
-from boards import alerts, queries
-from boards.panel import (
+from examples.boards import alerts, queries
+from examples.boards.panel import (
     ALL,
     BYTES_PER_SECOND,
     HOST,
@@ -19,7 +19,7 @@ from boards.panel import (
     of_host,
     stat,
 )
-from boards.queries import HTTP, INFO
+from examples.boards.queries import HTTP, INFO
 
 NOT_SERVED = 'state=~"pending|published|rejected"'
 # UDP has no cluster, and so no INFO.

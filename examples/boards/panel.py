@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from boards.queries import Scope
+from examples.boards.queries import Scope
 
 # What is chosen at the dashboard's top, and the range that Grafana finds fit for the time that is shown.
 HOST = 'instance=~"$instance"'

@@ -1,7 +1,7 @@
 """Recording rules: what the alerts and your own dashboards ask for again and again, over five minutes."""
 
-from boards import queries
-from boards.queries import Scope
+from examples.boards import queries
+from examples.boards.queries import Scope
 
 SCOPE = Scope("", "5m", ("instance", "service", "environment"))
 

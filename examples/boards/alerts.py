@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from boards.recording import name
+from examples.boards.recording import name
 from shim.core.envoy.bootstrap import HEAP_MB
 
 PREFIX = "EnvoyDockerShim"

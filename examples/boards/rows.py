@@ -1,7 +1,7 @@
 """The dashboard's rows, from its top down."""
 
-from boards import host_panels, service_panels
-from boards.panel import Panel
+from examples.boards import host_panels, service_panels
+from examples.boards.panel import Panel
 
 ROWS: dict[str, tuple[Panel, ...]] = {
     "At a glance": service_panels.GLANCE,

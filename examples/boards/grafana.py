@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from string import ascii_uppercase
 from typing import Any
 
-from boards.panel import GRAPH, HOST, STAT, TABLE, Panel, Query
-from boards.queries import INFO
-from boards.rows import ROWS
+from examples.boards.panel import GRAPH, HOST, STAT, TABLE, Panel, Query
+from examples.boards.queries import INFO
+from examples.boards.rows import ROWS
 
 Json = dict[str, Any]
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from boards.files import files
+from examples.boards.files import files
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:

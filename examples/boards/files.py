@@ -6,13 +6,13 @@ from typing import Any
 
 import yaml
 
-from boards.alerts import ALERTS, OPERATING, PREFIX, Alert
-from boards.grafana import dashboard
-from boards.recording import RULES
+from examples.boards.alerts import ALERTS, OPERATING, PREFIX, Alert
+from examples.boards.grafana import dashboard
+from examples.boards.recording import RULES
 
 Json = dict[str, Any]
 
-MADE = "# Made by `./build.sh boards` from boards/, and checked by tests/boards: change it there.\n"
+MADE = "# Made by `./build.sh boards` from examples/boards/, and checked by tests/boards: change it there.\n"
 CONFIG_HEADER = """\
 # Prometheus for the host on which it runs.  Other hosts are further targets, in both jobs by the same name:
 # a service's figures are Envoy's, and its name is the registrar's, of the same target.  Their scrape_address

@@ -1,7 +1,7 @@
 """What the dashboard shows of hosts: their Envoys, registrars, Docker and firewall."""
 
-from boards import alerts
-from boards.panel import (
+from examples.boards import alerts
+from examples.boards.panel import (
     BYTES,
     NUMBER,
     PER_SECOND,

@@ -1,0 +1,1 @@
+"""What users copy; `boards` makes some of it."""
