@@ -46,13 +46,14 @@ ADMIN_PAUSE = 1.0
 async def share_with_envoy(path: str, setting: str | int) -> None:
     """Let Envoy connect to the API's socket; ``setting`` is the key `envoy_user`.
 
-    A name's group may connect.  A number may be a container's user, whose group this host does not know (user
-    101 of Envoy's own image is in group 101, and this host's user 101 in any): that user itself may connect.
+    That is for its group.  A number may be a container's user, whose group this host does not know: user 101
+    of Envoy's own image is in group 101, and this host's user 101 in any.  So that user itself may connect.
     """
+    let_in = False
     if isinstance(setting, int):
         try:
             os.setxattr(path, ACCESS_LIST, access_list_for(setting))
-            return
+            let_in = True
         except OSError as error:
             log.debug("%s: no access list: %s", path, error.strerror)  # not on every file system
     group = await trio.to_thread.run_sync(_group_of, setting, abandon_on_cancel=True)
@@ -61,7 +62,8 @@ async def share_with_envoy(path: str, setting: str | int) -> None:
     try:
         os.chown(path, -1, group)
     except OSError as error:
-        log.warning("%s cannot be given to Envoy's group %d: %s", path, group, error.strerror)
+        level = logging.DEBUG if let_in else logging.WARNING
+        log.log(level, "%s cannot be given to Envoy's group %d: %s", path, group, error.strerror)
 
 
 def access_list_for(user: int) -> bytes:

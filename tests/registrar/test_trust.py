@@ -60,7 +60,7 @@ def test_a_containers_user_may_connect_whatever_groups_this_host_has_and_no_othe
         assert not may_connect(CONTAINER)
         trio.run(share_with_envoy, path, CONTAINER)
         assert may_connect(0) and may_connect(CONTAINER)
-        assert not may_connect(CONTAINER + 1) and not may_connect(PERSON)
+        assert not may_connect(DYNAMIC) and not may_connect(PERSON)
 
 
 @pytest.mark.parametrize("setting", ["auto", "envoy", 77])
