@@ -23,8 +23,8 @@ BACKLOG = 64
 PATIENCE = 20.0  # seconds for an answer of the registrar
 # Bytes of one; 10,000 services are about 8 MB.
 LIMIT = 64 << 20
-# What a client says that the registrar is to know, and what is said anew for each connection.
-PASSED_ON = ("accept", "origin", "sec-fetch-site")
+# What a client says that the registrar is to know (the door knows its own origin), and what is said anew.
+PASSED_ON = ("accept", "sec-fetch-site")
 OWN = (b"content-length", b"content-type", b"transfer-encoding", b"connection", b"date", b"server")
 
 

@@ -43,9 +43,12 @@ class Door:
     def refusal(self, request: Request) -> Response | None:
         """What is answered to who is not in, the one who takes the link among them; None: he is in."""
         headers = request.headers
-        if headers.get("host", "").lower() not in self._hosts:
+        host = headers.get("host", "").lower()
+        if host not in self._hosts:
             return _no("this page is at 127.0.0.1, under the port that it was opened with")
-        if "origin" in headers or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        # Of modules a browser says the origin of our own page too.
+        foreign = headers.get("origin", f"http://{host}") != f"http://{host}"
+        if foreign or headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return _no("no other page leads here: open the link itself")
         if request.method not in ("GET", "HEAD"):
             return _no("this page is only read")

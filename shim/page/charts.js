@@ -112,7 +112,7 @@ export class Plot {
   }
 
   get length() {
-    return this.history ? this.history.series[this.series[0].key].length : 0;
+    return this.history?.series[this.series[0].key]?.length ?? 0;
   }
 
   point(share) {

@@ -1,7 +1,7 @@
 // What a service is: its ports and who serves them, its container, its labels as applied, and what it did in all.
 
 import { el, redraw } from "./dom.js";
-import { bytes, count } from "./format.js";
+import { bytes, count, known } from "./format.js";
 import { Polling } from "./poll.js";
 
 const EVERY = 10; // seconds: this changes rarely
@@ -98,7 +98,7 @@ function ofContainer(service, bindings) {
 function ofTotal({ protocol, total, requests }) {
   if (!total) return [["", "nothing is known yet"]];
   const rows = [];
-  if (total.requests !== null && total.requests !== undefined && (requests !== null || total.requests)) rows.push(["Requests", count(total.requests)], ["Failed", count(total.failed)]);
+  if (known(total.requests) && (known(requests) || total.requests)) rows.push(["Requests", count(total.requests)], ["Failed", count(total.failed)]);
   if (protocol === "udp") rows.push(["Datagrams in", count(total.packets_in)], ["Datagrams out", count(total.packets_out)]);
   else rows.push(["Connections", count(total.connects)]);
   rows.push(["Bytes in", bytes(total.bytes_in)], ["Bytes out", bytes(total.bytes_out)]);

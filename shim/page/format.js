@@ -83,13 +83,17 @@ export function addresses(list) {
   return [...new Set(found)].join(", ");
 }
 
-// What goes through a service, in the unit that fits it: [per second, unit].
+// What goes through a service, in the unit that fits it: [per second, unit].  In mode auto what never was HTTP counts
+// as connections.
 export function rate(service) {
-  if (service.protocol === "udp") {
-    const packets = [service.packets_in, service.packets_out].filter((part) => part !== null && part !== undefined);
-    return [packets.length ? packets.reduce((sum, part) => sum + part, 0) : null, "pkt"];
-  }
-  return service.requests === null || service.requests === undefined
-    ? [service.connects ?? null, "conn"]
-    : [service.requests, "req"];
+  if (service.protocol === "udp") return [service.packets_in, "pkt"];
+  return isHttp(service) ? [service.requests, "req"] : [service.connects, "conn"];
+}
+
+export function isHttp({ requests, total, mode }) {
+  return known(requests) ? Boolean(total?.requests) || !total?.connects : mode === "http" || Boolean(total?.requests);
+}
+
+export function known(value) {
+  return value !== null && value !== undefined;
 }

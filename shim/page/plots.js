@@ -2,10 +2,10 @@
 
 import { Plot } from "./charts.js";
 import { el, tell } from "./dom.js";
-import { bytes, milliseconds, number } from "./format.js";
+import { bytes, isHttp, known, milliseconds, NONE, number } from "./format.js";
 import { Polling } from "./poll.js";
 
-const perSecond = (value) => (value === null || value === undefined ? "–" : `${bytes(value)}/s`);
+const perSecond = (value) => (known(value) ? `${bytes(value)}/s` : NONE);
 
 export class Plots {
   constructor(id) {
@@ -30,8 +30,7 @@ export class Plots {
   }
 
   show(service) {
-    const http = service.requests !== null && service.requests !== undefined;
-    const kind = service.protocol === "udp" ? "udp" : http || service.mode === "http" ? "http" : "tcp";
+    const kind = service.protocol === "udp" ? "udp" : isHttp(service) ? "http" : "tcp";
     if (kind === this.kind) return;
     this.kind = kind;
     this.all = made(kind);
@@ -51,6 +50,8 @@ export class Plots {
   }
 }
 
+const CONNECTIONS = { title: "Connections", unit: "open", format: number, series: [{ key: "connections", label: "", filled: true }] };
+
 function made(kind) {
   const traffic = new Plot({
     title: "Traffic",
@@ -58,13 +59,13 @@ function made(kind) {
     format: perSecond,
     series: [{ key: "in", label: "in", filled: true }, { key: "out", label: "out" }],
   });
-  const connections = new Plot({ title: "Connections", unit: "open", format: number, series: [{ key: "connections", label: "", filled: true }] });
+  const connections = new Plot(CONNECTIONS);
   if (kind === "udp") {
-    const datagrams = new Plot({ title: "Datagrams", unit: "per second", format: number, series: [{ key: "requests", label: "", filled: true }] });
-    return [datagrams, traffic];
+    const datagrams = new Plot({ title: "Datagrams", unit: "from clients, per second", format: number, series: [{ key: "requests", label: "", filled: true }] });
+    return [datagrams, new Plot({ ...CONNECTIONS, title: "Clients", unit: "lately" }), traffic];
   }
   if (kind === "tcp") {
-    const opened = new Plot({ title: "New connections", unit: "per second", format: number, series: [{ key: "requests", label: "", filled: true }] });
+    const opened = new Plot({ title: "New connections", unit: "per second", format: number, series: [{ key: "connects", label: "", filled: true }] });
     return [opened, connections, traffic];
   }
   const requests = new Plot({

@@ -10,18 +10,21 @@ export class Recent {
     this.every = 5000;
     this.end = 0; // the moment of the last point, in ms of the registrar's clock
     this.points = new Map();
+    this.silent = Array(LENGTH).fill(null);
   }
 
   isOld(now) {
     return Date.parse(now) - this.end > OLD;
   }
 
-  // What /services/history answers.
+  // What /services/history answers: those that are not in it were silent whenever somebody looked.
   load({ every, end, requests }) {
     if (!end) return; // nobody has looked yet
     this.every = every * 1000;
     this.end = Date.parse(end);
-    this.points = new Map(Object.entries(requests).map(([id, points]) => [id, padded(points)]));
+    const found = Object.entries(requests).map(([id, points]) => [id, padded(points)]);
+    this.silent = Array.from({ length: LENGTH }, (_, i) => (found.some(([, points]) => points[i] !== null) ? 0 : null));
+    this.points = new Map(found);
   }
 
   // What /services answers.
@@ -31,10 +34,14 @@ export class Recent {
     const steps = Math.min(LENGTH, Math.max(0, Math.floor((at - this.end) / this.every)));
     this.end += steps * this.every;
     const there = new Set();
-    for (const service of services) {
-      const points = this.of(service.id);
+    for (const { id } of services) this.of(id);
+    for (const points of [this.silent, ...this.points.values()]) {
       points.splice(0, steps);
       while (points.length < LENGTH) points.push(null);
+    }
+    if (!warming) this.silent[LENGTH - 1] = 0;
+    for (const service of services) {
+      const points = this.of(service.id);
       if (!warming) points[LENGTH - 1] = rate(service)[0];
       there.add(service.id);
     }
@@ -42,7 +49,7 @@ export class Recent {
   }
 
   of(id) {
-    if (!this.points.has(id)) this.points.set(id, Array(LENGTH).fill(null));
+    if (!this.points.has(id)) this.points.set(id, [...this.silent]);
     return this.points.get(id);
   }
 

@@ -3,7 +3,7 @@
 import { Spark } from "./charts.js";
 import { health } from "./columns.js";
 import { attribute, el, redraw, text } from "./dom.js";
-import { ago, bytes, count, number, percent, plural } from "./format.js";
+import { ago, bytes, count, isHttp, known, number, percent, plural } from "./format.js";
 
 const STATES = ["rejected", "pending", "published", "releasing"];
 
@@ -29,9 +29,9 @@ export class Strip {
   show(data, recent) {
     const services = data.services;
     const sum = (of) => services.reduce((total, service) => total + (of(service) ?? 0), 0);
-    const asked = services.filter((service) => service.requests !== null && service.requests !== undefined);
+    const asked = services.filter((service) => known(service.requests) && isHttp(service));
     const requests = asked.reduce((total, service) => total + service.requests, 0);
-    const succeeded = asked.filter((service) => service.success !== null && service.success !== undefined);
+    const succeeded = asked.filter((service) => known(service.success));
     const weight = succeeded.reduce((total, service) => total + service.requests, 0);
     const success = weight ? succeeded.reduce((total, service) => total + service.requests * service.success, 0) / weight : null;
     const others = STATES.map((state) => [state, services.filter((service) => service.state === state).length]).filter(([, many]) => many);

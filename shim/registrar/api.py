@@ -103,9 +103,9 @@ class Api:
 
     async def handle(self, request: Request) -> Response:
         """200; 304 for a poll with nothing new; 400, 403, 404, 405 with a reason."""
-        if reason := why_not(request.headers):
-            return _error(403, reason)
         path = request.target.partition("?")[0]
+        if reason := why_not(request.headers, path):
+            return _error(403, reason)
         if path.startswith(DISCOVERY):
             if request.method != "POST":
                 return _error(405, "discovery is asked for with POST")

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 
-from shim.page.files import HEADERS, file_at
+from shim.page.files import BELOW, HEADERS, file_at
 from shim.registrar.answers import refusal
 from shim.registrar.http_connection import Response
 
@@ -12,18 +12,23 @@ from shim.registrar.http_connection import Response
 OURS = ("none", "same-origin")
 
 
-def why_not(headers: Mapping[str, str]) -> str:
+def why_not(headers: Mapping[str, str], path: str) -> str:
     """Why such a request is refused: it may be another page's; empty: it is not."""
     host = headers.get("host", "")
     if not _local_name(host):
         # DNS rebinding: a page in a browser that has its own name resolved to this API's address.
         return f"host {host[:80]!r} is not a name of this API"
-    if "origin" in headers:
-        # A browser says it for other pages' requests; for our own page's, which only reads, it does not.
+    if "origin" in headers and not (path.startswith(BELOW) and headers["origin"] in _origins(host)):
+        # A browser says it for other pages' requests.  Of our own page's it says it of modules (Chromium 156),
+        # which are no secret: what the page reads, it reads without.
         return "this API is not for web pages"
     if headers.get("sec-fetch-site", "none") not in OURS:
         return "this API is not for other web pages: open its address itself"
     return ""
+
+
+def _origins(host: str) -> tuple[str, str]:
+    return f"http://{host}", f"https://{host}"
 
 
 def is_from_a_browser(headers: Mapping[str, str]) -> bool:

@@ -79,6 +79,7 @@ def test_who_has_the_link_reads_what_the_api_has_and_nobody_else(
         assert relay.ask("/healthz", method="HEAD").body == b""
         assert relay.ask("/v3/discovery:listeners", method="POST").status == 403
         assert relay.ask("/", {"Origin": "http://evil.example"}).status == 403
+        assert relay.ask("/page/main.js", {"Origin": f"http://127.0.0.1:{relay.port}"}).status == 200
         stranger = f"http://127.0.0.1:{relay.port}/?token=x"
         assert stranger not in (tmp_path / "log").read_text()
         # The link is used, and another one printed.

@@ -55,6 +55,7 @@ def test_who_has_the_cookie_is_in_and_nobody_elses_user() -> None:
     opened = Opened()
     cookie = opened.let_in()
     assert opened.ask("/services", cookie=cookie) is None
+    assert opened.ask("/page/main.js", cookie=cookie, origin="http://127.0.0.1:8000") is None
     assert opened.ask("/services", cookie=f"other=1; {cookie}; more=2") is None
     for wrong in (
         cookie[:-1],
@@ -79,7 +80,7 @@ def test_who_is_in_and_opens_an_old_link_again_is_led_to_the_page() -> None:
     "headers",
     [
         *[{"host": host} for host in ("127.0.0.1", "127.0.0.1:8001", "evil.example:8000", "", "[::1]:8000")],
-        {"origin": "http://127.0.0.1:8000"},
+        *[{"origin": origin} for origin in ("http://127.0.0.1:8001", "https://127.0.0.1:8000", "null", "")],
         *[{"sec_fetch_site": site} for site in ("cross-site", "same-site", "")],
     ],
 )

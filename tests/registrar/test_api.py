@@ -129,7 +129,7 @@ PATHS = ["/", "/page/main.js", "/bindings", "/healthz", "/nothing"]
         ({}, False),
         *[({"sec-fetch-site": site}, False) for site in ("none", "same-origin")],
         *[({"sec-fetch-site": site}, True) for site in ("cross-site", "same-site", "", "None", "new-word")],
-        ({"origin": "http://localhost"}, True),
+        ({"origin": "http://localhost:1"}, True),
         ({"origin": "null", "sec-fetch-site": "none"}, True),
     ],
 )
@@ -139,6 +139,29 @@ async def test_what_another_page_in_a_browser_asks_is_refused(
 ) -> None:
     request = Request("GET", target, {"host": "localhost", **headers}, b"", 1)
     assert ((await Registrar().api.handle(request)).status == 403) == refused
+
+
+@pytest.mark.parametrize(
+    ("target", "origin", "status"),
+    [
+        ("/page/main.js", "http://localhost", 200),
+        ("/page/main.js", "https://localhost", 200),
+        *[
+            ("/page/main.js", origin, 403)
+            for origin in ("http://localhost:81", "http://evil.example", "null", "")
+        ],
+        *[
+            (target, "http://localhost", 403)
+            for target in ("/", "/bindings", "/status", "/page", "/services")
+        ],
+    ],
+)
+@in_trio
+async def test_only_the_pages_own_modules_may_be_asked_for_by_an_origin(
+    target: str, origin: str, status: int
+) -> None:
+    request = Request("GET", target, {"host": "localhost", "origin": origin}, b"", 1)
+    assert (await Registrar().api.handle(request)).status == status
 
 
 @pytest.mark.parametrize("target", PATHS[:2])
