@@ -14,7 +14,7 @@ export class LogLines {
     this.local = false;
     this.polling = new Polling(`services/log?id=${encodeURIComponent(id)}`, {
       every: () => EVERY,
-      took: ({ lines }) => redraw(this.content, lines, () => this.listed(lines)),
+      took: (answer) => redraw(this.content, answer, () => this.listed(answer)),
       missed: (error) => error instanceof Refused && redraw(this.content, error.message, (reason) => el("p", { class: "quiet" }, reason)),
     });
     this.polling.start();
@@ -29,8 +29,8 @@ export class LogLines {
     this.local = Boolean(page?.local_traces);
   }
 
-  listed(lines) {
-    if (!lines.length) return el("p", { class: "quiet" }, "No line of this service among the last ones.");
+  listed({ lines, why }) {
+    if (!lines.length) return el("p", { class: "quiet" }, why || "No line of this service among the last ones.");
     const titles = ["Time", "Client", "Answer", "Took", "Sent", "What"];
     return el(
       "div",

@@ -26,7 +26,7 @@ export class ServiceView {
       "article",
       { class: "one" },
       el("p", { class: "back" }, el("a", { href: last.list }, "All services")),
-      el("header", {}, el("div", { class: "title" }, this.name, this.environment, this.state), this.where),
+      el("header", {}, el("div", { class: "heading" }, this.name, this.environment, this.state), this.where),
       this.missing,
       this.content,
     );

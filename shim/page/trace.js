@@ -17,7 +17,7 @@ export class TraceView {
       "article",
       { class: "one trace" },
       el("p", { class: "back" }, el("a", { href: last.list }, "All services")),
-      el("header", {}, el("div", { class: "title" }, this.title), this.where),
+      el("header", {}, el("div", { class: "heading" }, this.title), this.where),
       this.waterfall,
       this.chosen,
     );

@@ -17,6 +17,7 @@ from shim.registrar.answers import json_answer as _json
 from shim.registrar.answers import refusal as _error
 from shim.registrar.browsers import is_from_a_browser, page_file, why_not
 from shim.registrar.http_connection import Request, Response
+from shim.registrar.log_page import log_page
 from shim.registrar.metrics import families
 from shim.registrar.services import history, services
 from shim.registrar.state import State
@@ -76,6 +77,10 @@ PAGES = {
         traces_page,
     ),
     TRACE: Page("one of them, with its spans", trace_page),
+    "/services/log": Page(
+        "with `?id=` a service's last `lines` of the [access log](page.md#access-log), or `why` none",
+        log_page,
+    ),
 }
 
 

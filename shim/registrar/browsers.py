@@ -19,7 +19,7 @@ def why_not(headers: Mapping[str, str], path: str) -> str:
         # DNS rebinding: a page in a browser that has its own name resolved to this API's address.
         return f"host {host[:80]!r} is not a name of this API"
     if "origin" in headers and not (path.startswith(BELOW) and headers["origin"] in _origins(host)):
-        # A browser says it for other pages' requests.  Of our own page's it says it of modules (Chromium 156),
+        # A browser says it of other pages' requests.  Of our own page's it says it of modules (Chromium 156),
         # which are no secret: what the page reads, it reads without.
         return "this API is not for web pages"
     if headers.get("sec-fetch-site", "none") not in OURS:

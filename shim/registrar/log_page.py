@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 
 from shim.core.leases.lease import Lease
 from shim.core.logs.entry import Entry, parse
-from shim.registrar.http_connection import Request, Response
 from shim.registrar.answers import json_answer, refusal
+from shim.registrar.http_connection import Request, Response
 from shim.registrar.services import groups
 from shim.registrar.state import State
 
@@ -40,8 +40,8 @@ def _last(file: str, leases: list[Lease]) -> tuple[list[Entry], str]:
         return [], f"{file} is not there yet: nothing was asked for."
     except PermissionError:
         return [], (
-            f"The registrar may not read {file}, which is Envoy's: with UMask=0027 in Envoy's unit its group may,"
-            " and the registrar is in that."
+            f"The registrar may not read {file}, which is Envoy's: with UMask=0027 in Envoy's unit its group"
+            " may, and the registrar is in that."
         )
     except OSError as error:
         return [], f"{file} cannot be read: {error.strerror}."
@@ -72,4 +72,8 @@ def _is_of(entry: Entry, leases: list[Lease]) -> bool:
     service = leases[0].service
     named: tuple[Any, ...] = entry.get("service.name"), entry.get("deployment.environment.name") or ""
     ports = {lease.binding.address.port for lease in leases}
-    return service is not None and named == (service.name, service.environment) and entry.get("server.port") in ports
+    return (
+        service is not None
+        and named == (service.name, service.environment)
+        and entry.get("server.port") in ports
+    )

@@ -84,6 +84,7 @@ class State:
         self.traffic = Traffic(clock)
         # What the page is told of traces: where they are shown, and whether they are kept here.
         self.page: dict[str, object] = {"traces_url": None, "local_traces": False}
+        self.access_log_file = ""  # where the page finds lines of it; empty: nowhere
         addresses = ServedAddresses(self.registry, self.sessions)
         self.network = Network(
             addresses, self.registry.second, clock, lambda: self.settling.settled, fail_open, keeping

@@ -196,14 +196,14 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, expression: str, timeout: float = 10.0) -> Any:
-        """The expression's value once it is true."""
-        return eventually(lambda: self.evaluate(expression), timeout, expression)
+        """The expression's value once it is true (of an element: True)."""
+        asked = f"(async () => {{ const v = await ({expression}); return v instanceof Node || v }})()"
+        return eventually(lambda: self.evaluate(asked), timeout, expression)
 
     def texts(self, selector: str) -> list[str]:
-        """What all elements of a selector show, as people see it."""
-        return list(
-            self.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText)")
-        )
+        """What all elements of a selector show, as people see it, each on one line."""
+        found = self.evaluate(f"[...document.querySelectorAll({json.dumps(selector)})].map(e => e.innerText)")
+        return [" ".join(text.split()) for text in found]
 
     def press(self, *keys: str) -> None:
         """Each key, down and up."""

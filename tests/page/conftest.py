@@ -1,4 +1,4 @@
-"""One host with a real dockerd, registrar, Envoy and Chromium, and containers that are asked all the while."""
+"""One host with a real dockerd, registrar, Envoy and Chromium; its containers are asked all the while."""
 
 import itertools
 import os
