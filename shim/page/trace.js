@@ -4,7 +4,9 @@ import { el, redraw, text } from "./dom.js";
 import { clock, milliseconds, plural } from "./format.js";
 import { read } from "./poll.js";
 import { last } from "./route.js";
-import { failed } from "./traces.js";
+
+const TRIES = 4;
+const PAUSE = 2000; // ms
 
 export class TraceView {
   constructor(id) {
@@ -22,6 +24,7 @@ export class TraceView {
       this.chosen,
     );
     this.gone = new AbortController();
+    this.tries = 0;
     this.load();
   }
 
@@ -47,8 +50,10 @@ export class TraceView {
       this.draw(await read(`traces/${encodeURIComponent(this.id)}`, this.gone.signal));
     } catch (error) {
       if (this.gone.signal.aborted) return;
+      // A span comes some seconds after its request, and its line of the log before it.
+      if (error.status === 404 && this.tries++ < TRIES) setTimeout(() => this.gone.signal.aborted || this.load(), PAUSE);
       this.waterfall.replaceChildren(
-        el("p", { class: "empty" }, error.status === 404 ? "The registrar does not have this trace any more: it keeps only the last ones." : `It cannot be read: ${error.message}`),
+        el("p", { class: "empty" }, error.status === 404 ? "The registrar does not have this trace: it keeps only the last ones, and new ones come some seconds later." : `It cannot be read: ${error.message}`),
       );
     }
   }
@@ -82,7 +87,7 @@ export class TraceView {
   }
 
   row(span, depth, began, whole) {
-    const bar = el("i", { class: "bar", "data-level": failed(span.status) ? "bad" : null });
+    const bar = el("i", { class: "bar", "data-level": span.error ? "bad" : null });
     bar.style.left = `${((startOf(span) - began) / whole) * 100}%`;
     bar.style.width = `${Math.max(0.4, (span.duration_ms / whole) * 100)}%`;
     const name = el("span", { class: "name" }, el("b", {}, span.service || "?"), " ", span.name);

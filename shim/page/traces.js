@@ -70,10 +70,6 @@ function howToTurnOn() {
   );
 }
 
-export function failed(status) {
-  return /^(error|failed|[45]\d\d)$/i.test(String(status ?? "")) || status === 2;
-}
-
 function listed(traces) {
   if (!traces.length) return el("p", { class: "quiet" }, "No trace of this service yet: make a request.");
   const longest = Math.max(...traces.map((trace) => trace.duration_ms), 0.001);
@@ -88,12 +84,12 @@ function listed(traces) {
 function row(trace, longest) {
   const bar = el("i", { class: "bar", "aria-hidden": "true" });
   bar.style.width = `${Math.max(1, (trace.duration_ms / longest) * 100)}%`;
-  const bad = failed(trace.status);
+  const bad = trace.error;
   return el(
     "tr",
     { "data-level": bad ? "bad" : null },
     el("td", {}, el("time", { datetime: trace.started }, clock(trace.started))),
-    el("td", { class: "what" }, el("a", { href: toTrace(trace.id) }, trace.name || trace.id), bad ? el("span", { class: "badge", "data-state": "rejected" }, "error") : null),
+    el("td", { class: "what" }, el("a", { href: toTrace(trace.id) }, trace.name || trace.id), bad ? el("span", { class: "badge", "data-state": "rejected" }, trace.status || "no answer") : null),
     el("td", { class: "long" }, el("span", {}, milliseconds(trace.duration_ms)), el("span", { class: "track" }, bar)),
     el("td", { class: "number" }, plural(typeof trace.spans === "number" ? trace.spans : trace.spans.length, "span")),
   );

@@ -114,7 +114,7 @@ async def serve(config: Config, before_end: Callable[[], Awaitable[None]] | None
     )
     if tracing is not None and tracing.kind == LOCAL:
         state.keep_traces(tracing.kept, config.api_address)
-    state.page["traces_url"] = config.traces_url
+    state.page.update(traces_url=config.traces_url, local_traces=state.traces is not None)
     state.access_log_file = config.access_log_file
     _keep_start_code()
     with ExitStack() as clean:

@@ -13,7 +13,7 @@ import pytest
 from tests.harness.browser import Browser, Page
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
-from tests.page.conftest import HERE, HTTP, TCP, UDP, Load
+from tests.page.conftest import HERE, HTTP, Load
 
 pytestmark = [pytest.mark.docker, pytest.mark.envoy]
 
@@ -43,7 +43,7 @@ def open_service(page: Page, service: str) -> None:
 
 
 def test_the_list_shows_every_service_with_what_passes_it(page: Page, stack: Stack, load: Load) -> None:
-    page.wait(f"parseFloat({ROW.format('`web`')}.querySelector('.rate').innerText) > 5", 20)
+    page.wait(f"parseFloat({ROW.format('`web`')}.querySelector('.rate').innerText) > 1", 20)
     assert cell(page, "web", "service") == "webshop :8080 · shop-web-1"
     assert (cell(page, "web", "state"), cell(page, "web", "mode")) == ("serving", "auto by default")
     assert re.fullmatch(r"[\d.]+ req/s", cell(page, "web", "rate"))
@@ -65,10 +65,10 @@ def test_the_list_shows_every_service_with_what_passes_it(page: Page, stack: Sta
 
 def test_its_numbers_are_envoys_and_the_clients_own(page: Page, stack: Stack, load: Load) -> None:
     open_service(page, "web")
-    asked = load.asked[HTTP["web"]]
+    asked = load.asked["web"]
     page.wait(f"Number({_fact('Requests')}.replace(',', '')) >= {asked}")
     shown = int(facts(page)["Requests"].replace(",", ""))
-    assert asked <= shown <= load.asked[HTTP["web"]] + 2  # one is under way, one was made before the load
+    assert asked <= shown <= load.asked["web"] + 2  # one is under way, one was made before the load
     counted = stack.envoy.stats("^http.web-shop-8080.downstream_rq_total$")
     assert shown <= sum(counted.values())
 
@@ -103,6 +103,29 @@ def test_a_services_own_view_says_what_it_is(page: Page, stack: Stack) -> None:
     assert page.wait("document.getElementById('told').textContent").startswith(moments[0])
 
 
+def test_its_last_traces_and_the_lines_of_its_log_lead_to_a_waterfall(page: Page) -> None:
+    open_service(page, "web")
+    page.wait("document.querySelectorAll('.tracelist tbody tr').length > 3", 15)
+    # The oldest one is whole.
+    first = page.texts(".tracelist tbody tr")[-1]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d GET 127\.0\.0\.1:8080/ [\d.]+ ms 3 spans", first)
+    page.wait("document.querySelectorAll('.lines tbody tr').length > 3", 15)
+    line = page.texts(".lines tbody tr")[0]
+    assert re.fullmatch(r"\d\d:\d\d:\d\d 127\.0\.0\.1 200 [\d.]+ ms [\d.]+ B GET /", line)
+    page.evaluate("document.querySelector('.tracelist tr:last-child a').click()")
+    page.wait("document.querySelectorAll('.waterfall .span').length > 0")
+    spans = page.texts(".waterfall .span")
+    assert [text.split()[0] for text in spans] == ["web", "checkout", "catalog"]
+    assert all(re.fullmatch(r"\w+ GET \S+ [\d.]+ ms", text) for text in spans)
+    shown = facts(page)
+    assert (shown["Service"], shown["http.status_code"]) == ("web", "200")
+    assert page.texts(".back a") == ["All services", "web"]
+    # A line's trace comes some seconds after it.
+    page.press("Escape")
+    same = "[...document.querySelectorAll('.tracelist a')].find(a => a.href === line.href)"
+    page.wait(f"[...document.querySelectorAll('.lines a')].find(line => {same})?.click() === undefined", 15)
+
+
 @pytest.mark.parametrize(
     ("service", "titles"),
     [
@@ -115,7 +138,7 @@ def test_what_is_not_http_has_charts_of_its_own(
 ) -> None:
     open_service(page, service)
     assert page.texts(".plot .title") == titles
-    assert (load.asked[TCP], load.asked[UDP]) > (0, 0)
+    assert load.asked[service] > 0
 
 
 def test_all_of_it_can_be_done_with_the_keyboard(page: Page) -> None:
@@ -302,7 +325,12 @@ def test_pictures(page: Page, pictures: Path) -> None:
     page.screenshot(pictures / "page-phone.png")
     page.resize(1280, 1000)
     open_service(page, "web")
+    page.wait("document.querySelectorAll('.tracelist tbody tr').length > 3", 15)
     page.screenshot(pictures / "page-service.png")
+    page.resize(1280, 640)
+    page.evaluate("document.querySelector('.tracelist tr:last-child a').click()")
+    page.wait("document.querySelectorAll('.waterfall .span').length > 0")
+    page.screenshot(pictures / "page-trace.png")
     for picture in pictures.glob("*.png"):
         assert _size(picture) < 150_000, picture.name
 
