@@ -2,7 +2,7 @@
 # Everything the project does, from a clean checkout:
 #   ./build.sh          dist/envoy-docker-shim, the one file
 #   ./build.sh --with-envoy   dist/envoy-docker-shim-with-envoy as well: the same file with Envoy in it
-#   ./build.sh demo     shows the main job on this machine, and leaves nothing behind
+#   ./build.sh demo     shows the main job on this machine, and leaves nothing behind (--stay: stays, with the page)
 #   ./build.sh test     lint, types and every test (as root on Debian it installs what they need)
 #   ./build.sh check    lint and types only
 #   ./build.sh boards   examples/grafana and examples/prometheus, made anew from boards/
@@ -128,7 +128,8 @@ test)
   ;;
 demo)
   build
-  exec $venv/bin/python -m tests.demo
+  shift
+  exec $venv/bin/python -m tests.demo "$@"
   ;;
 bench)
   shift

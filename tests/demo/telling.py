@@ -1,7 +1,9 @@
 """A line of progress a step, and what both demos show of Envoy."""
 
 import json
+import subprocess
 import time
+from pathlib import Path
 
 from tests.harness.envoy import Envoy
 from tests.harness.registrar import Registrar
@@ -19,6 +21,17 @@ def show(what: str, text: str) -> None:
     say(f"{what}:")
     for line in text.rstrip().splitlines():
         print(f"            {line}", flush=True)
+
+
+def stay_with_the_page(file: Path, registrar: Registrar, ask: str) -> None:
+    """Until Ctrl-C: the page in a browser.  ``ask`` is a command line that makes a request."""
+    say("all of it stays until Ctrl-C. Make a request, and see it on the page, with its latency and trace:")
+    say(f"    {ask}")
+    with subprocess.Popen([file, "page", "--config", registrar.config], env=registrar.env) as page:
+        try:
+            page.wait()
+        except KeyboardInterrupt:  # which has told the page, too
+            page.wait()
 
 
 def show_trace(registrar: Registrar, spans: int = 1) -> None:

@@ -1,6 +1,8 @@
 """A container behind a real dockerd, on a throw-away machine (a network namespace of its own)."""
 
-from tests.demo.telling import say, show, show_stats, show_trace
+import tempfile
+
+from tests.demo.telling import say, show, show_stats, show_trace, stay_with_the_page
 from tests.harness.engines import ROOT, ensure_packages
 from tests.harness.moments import FirstAnswer, StartEvent
 from tests.harness.stack import Stack
@@ -11,23 +13,33 @@ WORD = "hello from the container"
 PORT, FRONT_PORT, UDP_PORT = 8080, 8081, 5353
 
 
-def show_all() -> None:
+def show_all(stay: bool) -> None:
     say("dockerd, busybox and ip: installing what is missing")
     ensure_packages()
-    settings = {"tracing": {"local": True}}
-    # Docker keeps the firewall rules that it has by default; the neighbour is another host on the network.
-    with Stack(FILE, "20.10", "--iptables=true", settings=settings, neighbour=True) as stack:
-        say(f"dockerd {stack.dockerd.engine.version} runs with our file as its docker-proxy, beside Envoy")
-        _start(stack)
-        show(f"curl http://127.0.0.1:{PORT}/", stack.get(PORT).text)
-        show(f"curl http://[::1]:{PORT}/", stack.get(PORT, "::1").text)
-        _ask_from_outside(stack, "from another host, through Envoy")
-        _ask_two(stack)
-        show_stats(stack.envoy)
-        _echo(stack)
-        show("envoy-docker-shim status", stack.registrar.command("status").stdout)
-        stack.envoy.stop()
-        _ask_from_outside(stack, "the same without Envoy, which was stopped: Docker's own way")
+    with tempfile.TemporaryDirectory(prefix="eds-demo-") as directory:
+        # A path of this machine's, which the page reaches from here.
+        settings = {"tracing": {"local": True}, "api_address": f"unix:{directory}/api.sock"}
+        # Docker keeps the firewall rules that it has by default; the neighbour is another host on the network.
+        with Stack(FILE, "20.10", "--iptables=true", settings=settings, neighbour=True) as stack:
+            _show(stack)
+            if stay:
+                ask = f"ip netns exec {stack.host.name} curl -s http://127.0.0.1:{FRONT_PORT}/"
+                stay_with_the_page(FILE, stack.registrar, ask)
+                return
+            stack.envoy.stop()
+            _ask_from_outside(stack, "the same without Envoy, which was stopped: Docker's own way")
+
+
+def _show(stack: Stack) -> None:
+    say(f"dockerd {stack.dockerd.engine.version} runs with our file as its docker-proxy, beside Envoy")
+    _start(stack)
+    show(f"curl http://127.0.0.1:{PORT}/", stack.get(PORT).text)
+    show(f"curl http://[::1]:{PORT}/", stack.get(PORT, "::1").text)
+    _ask_from_outside(stack, "from another host, through Envoy")
+    _ask_two(stack)
+    show_stats(stack.envoy)
+    _echo(stack)
+    show("envoy-docker-shim status", stack.registrar.command("status").stdout)
 
 
 def _start(stack: Stack) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.demo.telling import say, show, show_stats, show_trace
+from tests.demo.telling import say, show, show_stats, show_trace, stay_with_the_page
 from tests.harness.backends import HttpEcho
 from tests.harness.docker import UDP_ECHO
 from tests.harness.engines import ROOT
@@ -24,7 +24,7 @@ FILE = ROOT / "dist" / "envoy-docker-shim"
 HERE = "127.0.0.1"
 
 
-def show_all() -> None:
+def show_all(stay: bool) -> None:
     say("not root, so no dockerd: this script starts the proxies, and a local process is the backend")
     with ExitStack() as clean:
         directory = Path(clean.enter_context(tempfile.TemporaryDirectory(prefix="eds-demo-")))
@@ -51,6 +51,8 @@ def show_all() -> None:
             client.sendto(b"ping", (HERE, udp))
             show("a datagram to the UDP port, echoed", client.recv(100).decode())
         show("envoy-docker-shim status", registrar.command("status", check=False).stdout)
+        if stay:
+            stay_with_the_page(FILE, registrar, f"curl -s http://{HERE}:{port}/")
 
 
 @contextmanager
