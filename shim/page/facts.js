@@ -7,7 +7,7 @@ import { Polling } from "./poll.js";
 const EVERY = 10; // seconds: this changes rarely
 
 export class Facts {
-  constructor() {
+  constructor(id) {
     this.ports = el("section", { class: "card ports", "aria-labelledby": "ports-title" });
     this.labels = el("section", { class: "card", "aria-labelledby": "labels-title" });
     this.container = el("section", { class: "card", "aria-labelledby": "container-title" });
@@ -15,7 +15,7 @@ export class Facts {
     this.element = el("div", { class: "cards" }, this.ports, this.container, this.labels, this.total);
     this.bindings = null;
     this.service = null;
-    this.polling = new Polling("bindings", {
+    this.polling = new Polling(`bindings?id=${encodeURIComponent(id)}`, {
       every: () => EVERY,
       took: (bindings) => {
         this.bindings = bindings;
@@ -34,14 +34,9 @@ export class Facts {
     this.draw();
   }
 
-  get mine() {
-    const { protocol, addresses } = this.service;
-    return (this.bindings ?? []).filter((binding) => binding.protocol === protocol && addresses.includes(address(binding)));
-  }
-
   draw() {
     if (!this.service) return;
-    const bindings = this.mine;
+    const bindings = this.bindings ?? [];
     redraw(this.ports, bindings.map(shownOfPort), (ports) => [el("h2", { id: "ports-title" }, "Ports"), ports.length ? table(ports) : waiting()]);
     redraw(this.labels, bindings[0]?.labels ?? null, (labels) => [el("h2", { id: "labels-title" }, "Labels, as applied"), labels ? pairs(Object.entries(labels)) : waiting()]);
     redraw(this.container, ofContainer(this.service, bindings), (facts) => [el("h2", { id: "container-title" }, "Container"), pairs(facts)]);

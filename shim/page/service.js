@@ -18,7 +18,7 @@ export class ServiceView {
     this.why = el("p", { class: "why", hidden: true });
     this.missing = el("p", { class: "empty", hidden: true });
     this.plots = new Plots(id);
-    this.facts = new Facts();
+    this.facts = new Facts(id);
     this.traces = new Traces();
     this.log = new LogLines(id);
     this.content = el("div", { class: "content" }, this.why, this.plots.element, this.facts.element, this.traces.element, this.log.element);

@@ -1,8 +1,9 @@
-"""The API's answers in JSON: what is asked for, or one line that says why not."""
+"""The API's answers in JSON: what is asked for, or one line that says why not; and what a query asks for."""
 
 import json
+from urllib.parse import parse_qs
 
-from shim.registrar.http_connection import Response
+from shim.registrar.http_connection import Request, Response
 from shim.registrar.view import as_json
 
 
@@ -14,3 +15,8 @@ def json_answer(document: object) -> Response:
 def refusal(status: int, text: str) -> Response:
     """HTTP's ``status`` from 400 on, and the reason."""
     return Response(status, json.dumps({"error": text}).encode() + b"\n")
+
+
+def service_asked_for(request: Request) -> str:
+    """Which service's ``id`` the query names; empty: none."""
+    return parse_qs(request.target.partition("?")[2]).get("id", [""])[0]

@@ -15,11 +15,12 @@ from shim.core.envoy.upstreams import cluster_load_assignment
 from shim.core.metrics.text import as_text, content_type_for
 from shim.registrar.answers import json_answer as _json
 from shim.registrar.answers import refusal as _error
+from shim.registrar.answers import service_asked_for
 from shim.registrar.browsers import is_from_a_browser, page_file, why_not
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.log_page import log_page
 from shim.registrar.metrics import families
-from shim.registrar.services import history, services
+from shim.registrar.services import groups, history, services
 from shim.registrar.state import State
 from shim.registrar.trace_pages import take_spans, trace_page, traces_page
 from shim.registrar.view import bindings, status
@@ -49,6 +50,11 @@ def _metrics(state: State, request: Request) -> Response:
     return Response(200, as_text(families(state), content_type), content_type)
 
 
+def _bindings(state: State, request: Request) -> Response:
+    wanted = service_asked_for(request)
+    return _json(bindings(state, groups(state).get(wanted, []) if wanted else None))
+
+
 PAGES = {
     PAGE: Page("[the page](page.md), for browsers", lambda state, request: page_file(request.target)),
     PAGE_FILE: Page("the page's style, scripts and icon", lambda state, request: page_file(request.target)),
@@ -56,7 +62,7 @@ PAGES = {
         "`ok`, once shims have been found and the registrar listens",
         lambda state, request: Response(200, b"ok\n", "text/plain"),
     ),
-    "/bindings": Page("a list of [bindings](#a-binding)", lambda state, request: _json(bindings(state))),
+    "/bindings": Page("a list of [bindings](#a-binding), or with `?id=` of one service's", _bindings),
     "/status": Page("an object with the [status](#the-status)", lambda state, request: _json(status(state))),
     "/metrics": Page(
         "[metrics of the registrar's own](metrics-and-tracing.md#the-registrars-own), for Prometheus",

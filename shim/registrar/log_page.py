@@ -4,11 +4,10 @@ import os
 import stat
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs
 
 from shim.core.leases.lease import Lease
 from shim.core.logs.entry import Entry, parse
-from shim.registrar.answers import json_answer, refusal
+from shim.registrar.answers import json_answer, refusal, service_asked_for
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.services import groups
 from shim.registrar.state import State
@@ -20,7 +19,7 @@ LINES = 50
 
 def log_page(state: State, request: Request) -> Response:
     """The lines, the oldest first, and why there are none; 404: no such service."""
-    wanted = parse_qs(request.target.partition("?")[2]).get("id", [""])[0]
+    wanted = service_asked_for(request)
     leases = groups(state).get(wanted)
     if not leases:
         return refusal(404, f"no service has the id {wanted[:80]!r}")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -17,9 +17,13 @@ PART_SIZE = 1 << 13
 STATES = ("pending", "published", "serving", "rejected", "releasing")
 
 
-def bindings(state: State) -> Iterator[dict[str, Any]]:
-    """Every binding, each as it is at the moment it is written; docs/reference.md explains the fields."""
-    return (_binding(lease, state) for lease in state.order.leases() if state.registry.get(lease.id) is lease)
+def bindings(state: State, of: "Iterable[Lease] | None" = None) -> Iterator[dict[str, Any]]:
+    """Every binding, each as it is at the moment it is written; docs/reference.md explains the fields.
+
+    ``of``: only these.
+    """
+    leases = state.order.leases() if of is None else of
+    return (_binding(lease, state) for lease in leases if state.registry.get(lease.id) is lease)
 
 
 def status(state: State) -> dict[str, Any]:
