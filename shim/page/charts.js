@@ -63,10 +63,11 @@ const PLOT_WIDTH = 600;
 const PLOT_HEIGHT = 120;
 
 // A chart with a title, axes and the values of one moment: now, or where somebody points.
-// series: [{key, label, filled}]; format: a value as text; unit: said after the title.
+// series: [{key, label, filled}]; format: a value as text; unit: said after the title; least: where the axis ends at the
+// least.
 export class Plot {
-  constructor({ title, unit, series, format }) {
-    Object.assign(this, { title, unit, series, format, history: null, at: null, onpoint: () => {} });
+  constructor({ title, unit, series, format, least = 0 }) {
+    Object.assign(this, { title, unit, series, format, least, history: null, at: null, onpoint: () => {} });
     this.paths = series.map(({ key, filled }) => ({
       area: filled ? svg("path", { class: `area ${key}` }) : null,
       line: svg("path", { class: `line ${key}` }),
@@ -130,7 +131,7 @@ export class Plot {
   draw(history) {
     this.history = history;
     const all = this.series.map(({ key }) => history.series[key] ?? []);
-    const top = roundUp(Math.max(...all.map(highest)));
+    const top = roundUp(Math.max(this.least, ...all.map(highest)));
     all.forEach((points, i) => {
       const { line, area } = shape(points, top, PLOT_WIDTH, PLOT_HEIGHT);
       attribute(this.paths[i].line, "d", line);

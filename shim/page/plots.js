@@ -2,7 +2,7 @@
 
 import { Plot } from "./charts.js";
 import { el, tell } from "./dom.js";
-import { bytes, isHttp, known, milliseconds, NONE, number } from "./format.js";
+import { bytes, count, isHttp, known, milliseconds, NONE, number } from "./format.js";
 import { Polling } from "./poll.js";
 
 const perSecond = (value) => (known(value) ? `${bytes(value)}/s` : NONE);
@@ -50,7 +50,7 @@ export class Plots {
   }
 }
 
-const CONNECTIONS = { title: "Connections", unit: "open", format: number, series: [{ key: "connections", label: "", filled: true }] };
+const CONNECTIONS = { title: "Connections", unit: "open", format: count, least: 4, series: [{ key: "connections", label: "", filled: true }] };
 
 function made(kind) {
   const traffic = new Plot({

@@ -42,7 +42,7 @@ export class Strip {
     this.put("Requests", data.warming ? "–" : number(requests), "/s", waiting);
     this.put("Success", percent(success), "", "");
     attribute(this.figures.get("Success").box, "data-level", health(success) || null);
-    this.put("Connections", count(sum((service) => service.connections)), "", data.warming ? "" : `${number(sum((service) => service.connects))} new/s`);
+    this.put("Connections", count(sum(({ protocol, connections }) => (protocol === "udp" ? 0 : connections))), "", data.warming ? "" : `${number(sum((service) => service.connects))} new/s`);
     for (const [title, key] of [["In", "in"], ["Out", "out"]]) {
       const [amount, unit] = bytes(sum((service) => service[key])).split(" ");
       this.put(title, amount, `${unit ?? "B"}/s`, "");

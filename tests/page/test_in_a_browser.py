@@ -323,7 +323,7 @@ def test_pictures(page: Page, pictures: Path) -> None:
     page.evaluate("document.querySelector('.tools').scrollIntoView()")
     page.evaluate("window.scrollBy(0, -56)")
     page.screenshot(pictures / "page-phone.png")
-    page.resize(1280, 1000)
+    page.resize(1280, 860)
     open_service(page, "web")
     page.wait("document.querySelectorAll('.tracelist tbody tr').length > 3", 15)
     page.screenshot(pictures / "page-service.png")
