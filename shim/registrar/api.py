@@ -76,6 +76,10 @@ PAGES = {
         "the [last ten minutes](#a-service) of all services, or with `?id=` all of one's",
         lambda state, request: Response(200, history(state, request.target)),
     ),
+    "/services/log": Page(
+        "with `?id=` a service's last `lines` of the [access log](page.md#access-log), or `why` none",
+        log_page,
+    ),
     "/traces": Page(
         "the last [traces](#a-trace), where"
         " [they are kept](metrics-and-tracing.md#traces-without-a-collector):"
@@ -83,10 +87,6 @@ PAGES = {
         traces_page,
     ),
     TRACE: Page("one of them, with its spans", trace_page),
-    "/services/log": Page(
-        "with `?id=` a service's last `lines` of the [access log](page.md#access-log), or `why` none",
-        log_page,
-    ),
 }
 
 

@@ -19,7 +19,7 @@ def show_all(stay: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="eds-demo-") as directory:
         # A path of this machine's, which the page reaches from here.
         settings = {"tracing": {"local": True}, "api_address": f"unix:{directory}/api.sock"}
-        # Docker keeps the firewall rules that it has by default; the neighbour is another host on the network.
+        # Docker keeps the firewall rules that it has by default; the neighbour is another host.
         with Stack(FILE, "20.10", "--iptables=true", settings=settings, neighbour=True) as stack:
             _show(stack)
             if stay:
