@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -244,11 +243,38 @@ def test_a_hidden_tab_asks_nothing_and_goes_on_when_it_is_seen(page: Page) -> No
     assert page.texts("#live-text") == ["paused"]
     asked = "performance.getEntriesByType('resource').length"
     before = page.evaluate(asked)
-    page.evaluate("new Promise(done => setTimeout(done, 3000))")
+    page.evaluate("new Promise(done => setTimeout(done, 2500))")
     assert page.evaluate(asked) == before
     page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
     page.wait("document.getElementById('live-text').textContent === 'live'")
     assert page.evaluate(asked) > before
+
+
+def test_pictures(page: Page, pictures: Path) -> None:
+    """For the docs; with $EDS_SCREENSHOTS after ten minutes, so that the charts are full."""
+    if os.environ.get("EDS_SCREENSHOTS"):
+        page.evaluate("document.body.dataset.began = Date.now()")
+        page.wait("Date.now() - document.body.dataset.began > 610e3", 700)
+    page.wait("parseFloat(document.querySelector('[data-sum=requests] b').innerText) > 5", 20)
+    page.resize(1280, 760)
+    page.screenshot(pictures / "page-list.png")
+    page.prefer(prefers_color_scheme="dark")
+    page.screenshot(pictures / "page-dark.png")
+    page.prefer(prefers_color_scheme="light")
+    page.resize(360, 740, 2)
+    page.evaluate("document.querySelector('.tools').scrollIntoView()")
+    page.evaluate("window.scrollBy(0, -56)")
+    page.screenshot(pictures / "page-phone.png")
+    page.resize(1280, 860)
+    open_service(page, "web")
+    page.wait("document.querySelectorAll('.tracelist tbody tr').length > 3", 15)
+    page.screenshot(pictures / "page-service.png")
+    page.resize(1280, 640)
+    page.evaluate("document.querySelector('.tracelist tr:last-child a').click()")
+    page.wait("document.querySelectorAll('.waterfall .span').length > 0")
+    page.screenshot(pictures / "page-trace.png")
+    for picture in pictures.glob("*.png"):
+        assert picture.stat().st_size < 150_000, picture.name
 
 
 @contextmanager
@@ -306,34 +332,3 @@ def test_the_command_lets_one_browser_in_by_its_link(browser: Browser, stack: St
     finally:
         process.terminate()
         assert process.wait(10) == 0
-
-
-def test_pictures(page: Page, pictures: Path) -> None:
-    """For the docs; with $EDS_SCREENSHOTS after ten minutes, so that the charts are full."""
-    if os.environ.get("EDS_SCREENSHOTS"):
-        page.evaluate("document.body.dataset.began = Date.now()")
-        page.wait("Date.now() - document.body.dataset.began > 610e3", 700)
-    page.wait("parseFloat(document.querySelector('[data-sum=requests] b').innerText) > 5", 20)
-    page.resize(1280, 760)
-    page.screenshot(pictures / "page-list.png")
-    page.prefer(prefers_color_scheme="dark")
-    page.screenshot(pictures / "page-dark.png")
-    page.prefer(prefers_color_scheme="light")
-    page.resize(360, 740, 2)
-    page.evaluate("document.querySelector('.tools').scrollIntoView()")
-    page.evaluate("window.scrollBy(0, -56)")
-    page.screenshot(pictures / "page-phone.png")
-    page.resize(1280, 860)
-    open_service(page, "web")
-    page.wait("document.querySelectorAll('.tracelist tbody tr').length > 3", 15)
-    page.screenshot(pictures / "page-service.png")
-    page.resize(1280, 640)
-    page.evaluate("document.querySelector('.tracelist tr:last-child a').click()")
-    page.wait("document.querySelectorAll('.waterfall .span').length > 0")
-    page.screenshot(pictures / "page-trace.png")
-    for picture in pictures.glob("*.png"):
-        assert _size(picture) < 150_000, picture.name
-
-
-def _size(picture: Path) -> Any:
-    return picture.stat().st_size
