@@ -16,7 +16,7 @@ from shim.core.metrics.text import as_text, content_type_for
 from shim.registrar.answers import json_answer as _json
 from shim.registrar.answers import refusal as _error
 from shim.registrar.answers import service_asked_for
-from shim.registrar.browsers import is_from_a_browser, page_file, why_not
+from shim.registrar.browsers import for_a_browser, is_from_a_browser, page_file, why_not
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.log_page import log_page
 from shim.registrar.metrics import families
@@ -135,7 +135,7 @@ class Api:
             )
         if request.method not in ("GET", "HEAD"):
             return _error(405, f"{path} is read with GET")
-        return PAGES[path].content(self._state, request)
+        return for_a_browser(request.headers, PAGES[path].content(self._state, request))
 
     # -- discovery -------------------------------------------------------------------------------
 

@@ -36,6 +36,11 @@ def is_from_a_browser(headers: Mapping[str, str]) -> bool:
     return "sec-fetch-site" in headers
 
 
+def for_a_browser(headers: Mapping[str, str], response: Response) -> Response:
+    """The answer, which is taken for nothing else and kept nowhere: names in it come from strangers."""
+    return response._replace(headers=HEADERS) if is_from_a_browser(headers) else response
+
+
 def page_file(target: str) -> Response:
     """The page's file at this target; 404: none is there, 503: the program's own files are gone."""
     path = target.partition("?")[0]

@@ -89,6 +89,17 @@ async def test_the_page_is_bound_to_its_own_origin_and_kept_by_nobody(target: st
 
 
 @in_trio
+async def test_a_browser_takes_data_for_nothing_but_data_and_a_program_is_told_less() -> None:
+    registrar = Registrar()
+    registrar.publish()
+    seen = {"host": "localhost", "sec-fetch-site": "same-origin"}
+    headers = dict((await registrar.api.handle(Request("GET", "/bindings", seen, b"", 1))).headers)
+    assert headers["x-content-type-options"] == "nosniff" and headers["cache-control"] == "no-store"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+    assert (await registrar.get("/bindings")).headers == ()
+
+
+@in_trio
 async def test_with_page_off_browsers_get_nothing_and_programs_what_they_got() -> None:
     api = Api(Registrar().state, page=False)
 
