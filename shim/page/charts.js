@@ -13,7 +13,12 @@ export class Spark {
     this.line = svg("path", { class: "line" });
     this.element = svg(
       "svg",
-      { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      {
+        class: "spark",
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        preserveAspectRatio: "none",
+        "aria-hidden": "true",
+      },
       this.area,
       this.line,
     );
@@ -39,7 +44,10 @@ function shape(points, top, width, height) {
     if (value === null || value === undefined) part = null;
     else {
       if (!part) parts.push((part = []));
-      part.push([(i * step).toFixed(1), (height - 1 - (Math.min(value, top) / top) * (height - 2)).toFixed(1)]);
+      part.push([
+        (i * step).toFixed(1),
+        (height - 1 - (Math.min(value, top) / top) * (height - 2)).toFixed(1),
+      ]);
     }
   });
   const drawn = parts.map((part) => {
@@ -48,7 +56,10 @@ function shape(points, top, width, height) {
     const line = `M${part.map(([x, y]) => `${x} ${y}`).join("L")}`;
     return { line, area: `${line}L${part[part.length - 1][0]} ${height}L${part[0][0]} ${height}Z` };
   });
-  return { line: drawn.map((one) => one.line).join("") || null, area: drawn.map((one) => one.area).join("") || null };
+  return {
+    line: drawn.map((one) => one.line).join("") || null,
+    area: drawn.map((one) => one.area).join("") || null,
+  };
 }
 
 // What an axis ends with: a round number that is not below the value, and whose half is round too.
@@ -94,13 +105,30 @@ export class Plot {
       this.cross,
     );
     const legend = this.values.map(({ element, label, key }) =>
-      el("span", { class: `legend ${key}` }, el("i", { class: "key", "aria-hidden": "true" }), label ? `${label} ` : "", element),
+      el(
+        "span",
+        { class: `legend ${key}` },
+        el("i", { class: "key", "aria-hidden": "true" }),
+        label ? `${label} ` : "",
+        element,
+      ),
     );
     this.element = el(
       "figure",
       { class: "plot", tabindex: 0, role: "group" },
-      el("figcaption", {}, el("span", { class: "title" }, title, " ", el("small", {}, unit)), this.moment, el("span", { class: "legends" }, legend)),
-      el("div", { class: "frame", "aria-hidden": "true" }, el("div", { class: "ticks" }, this.ticks), this.canvas),
+      el(
+        "figcaption",
+        {},
+        el("span", { class: "title" }, title, " ", el("small", {}, unit)),
+        this.moment,
+        el("span", { class: "legends" }, legend),
+      ),
+      el(
+        "div",
+        { class: "frame", "aria-hidden": "true" },
+        el("div", { class: "ticks" }, this.ticks),
+        this.canvas,
+      ),
       el("div", { class: "axis", "aria-hidden": "true" }, this.start, el("span", {}, "now")),
     );
     this.canvas.addEventListener("pointermove", (event) => {
@@ -117,7 +145,8 @@ export class Plot {
   }
 
   point(share) {
-    if (this.length) this.onpoint(Math.max(0, Math.min(this.length - 1, Math.round(share * (this.length - 1)))));
+    if (this.length)
+      this.onpoint(Math.max(0, Math.min(this.length - 1, Math.round(share * (this.length - 1)))));
   }
 
   pressed(event) {
@@ -147,7 +176,9 @@ export class Plot {
     this.at = at;
     if (!this.history) return;
     const index = at ?? this.length - 1;
-    this.values.forEach(({ element, key }) => text(element, this.format((this.history.series[key] ?? [])[index])));
+    this.values.forEach(({ element, key }) =>
+      text(element, this.format((this.history.series[key] ?? [])[index])),
+    );
     text(this.moment, at === null ? "" : this.when(index));
     this.cross.hidden = at === null;
     this.cross.style.left = `${(index / Math.max(1, this.length - 1)) * 100}%`;

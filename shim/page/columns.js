@@ -29,7 +29,12 @@ export function health(share) {
 export const COLUMNS = [
   { key: "service", title: "Service", sort: name },
   { key: "state", title: "State", sort: urgency, cell: (s) => [s.state, "", ""] },
-  { key: "mode", title: "Mode", sort: (s) => s.mode ?? "", cell: (s) => [s.mode ?? "–", s.mode_by ? `by ${s.mode_by}` : "", ""] },
+  {
+    key: "mode",
+    title: "Mode",
+    sort: (s) => s.mode ?? "",
+    cell: (s) => [s.mode ?? "–", s.mode_by ? `by ${s.mode_by}` : "", ""],
+  },
   {
     key: "rate",
     title: "Rate",
@@ -70,8 +75,22 @@ export const COLUMNS = [
     sort: (s) => s.connections,
     cell: (s) => [count(s.connections), "", ""],
   },
-  { key: "in", title: "In", said: "Bytes per second from clients", number: true, sort: (s) => s.in, cell: (s) => perSecond(s.in) },
-  { key: "out", title: "Out", said: "Bytes per second to clients", number: true, sort: (s) => s.out, cell: (s) => perSecond(s.out) },
+  {
+    key: "in",
+    title: "In",
+    said: "Bytes per second from clients",
+    number: true,
+    sort: (s) => s.in,
+    cell: (s) => perSecond(s.in),
+  },
+  {
+    key: "out",
+    title: "Out",
+    said: "Bytes per second to clients",
+    number: true,
+    sort: (s) => s.out,
+    cell: (s) => perSecond(s.out),
+  },
 ];
 
 function perSecond(value) {
@@ -120,8 +139,21 @@ export function filtered(services, filter) {
   if (!words.length) return services;
   return services.filter((service) => {
     const said = [
-      ...[service.service, service.environment, service.container, service.image, service.state, service.mode],
-      ...[service.protocol, service.why, service.id, service.addresses.join(" "), addresses(service.addresses)],
+      ...[
+        service.service,
+        service.environment,
+        service.container,
+        service.image,
+        service.state,
+        service.mode,
+      ],
+      ...[
+        service.protocol,
+        service.why,
+        service.id,
+        service.addresses.join(" "),
+        addresses(service.addresses),
+      ],
     ];
     const all = said.join(" ").toLowerCase();
     return words.every((word) => all.includes(word));

@@ -37,10 +37,26 @@ export class Facts {
   draw() {
     if (!this.service) return;
     const bindings = this.bindings ?? [];
-    redraw(this.ports, bindings.map(shownOfPort), (ports) => [el("h2", { id: "ports-title" }, "Ports"), ports.length ? table(ports) : waiting()]);
-    redraw(this.labels, bindings[0]?.labels ?? null, (labels) => [el("h2", { id: "labels-title" }, "Labels, as applied"), labels ? pairs(Object.entries(labels)) : waiting()]);
-    redraw(this.container, ofContainer(this.service, bindings), (facts) => [el("h2", { id: "container-title" }, "Container"), pairs(facts)]);
-    redraw(this.total, ofTotal(this.service), (facts) => [el("h2", { id: "total-title" }, this.service.protocol === "udp" ? "Since the relay began" : "Since Envoy's start"), pairs(facts)]);
+    redraw(this.ports, bindings.map(shownOfPort), (ports) => [
+      el("h2", { id: "ports-title" }, "Ports"),
+      ports.length ? table(ports) : waiting(),
+    ]);
+    redraw(this.labels, bindings[0]?.labels ?? null, (labels) => [
+      el("h2", { id: "labels-title" }, "Labels, as applied"),
+      labels ? pairs(Object.entries(labels)) : waiting(),
+    ]);
+    redraw(this.container, ofContainer(this.service, bindings), (facts) => [
+      el("h2", { id: "container-title" }, "Container"),
+      pairs(facts),
+    ]);
+    redraw(this.total, ofTotal(this.service), (facts) => [
+      el(
+        "h2",
+        { id: "total-title" },
+        this.service.protocol === "udp" ? "Since the relay began" : "Since Envoy's start",
+      ),
+      pairs(facts),
+    ]);
   }
 }
 
@@ -49,13 +65,23 @@ function address({ address, port }) {
 }
 
 function shownOfPort(binding) {
-  const reasons = Object.entries(binding.rejected_by).map(([node, reason]) => `rejected by Envoy ${node}: ${reason}`);
+  const reasons = Object.entries(binding.rejected_by).map(
+    ([node, reason]) => `rejected by Envoy ${node}: ${reason}`,
+  );
   const network = binding.network ?? {};
   if (network.why) reasons.push(`on the network by ${network.by}: ${network.why}`);
-  if (binding.client_address && !binding.client_address.kept) reasons.push(`clients' addresses are not kept: ${binding.client_address.why}`);
+  if (binding.client_address && !binding.client_address.kept)
+    reasons.push(`clients' addresses are not kept: ${binding.client_address.why}`);
   if (binding.problem) reasons.push(binding.problem);
   const served = binding.acknowledged_by.length ? binding.acknowledged_by.join(", ") : "–";
-  return { address: address(binding), backend: binding.backend, state: binding.state, by: network.by ?? "–", served, reasons };
+  return {
+    address: address(binding),
+    backend: binding.backend,
+    state: binding.state,
+    by: network.by ?? "–",
+    served,
+    reasons,
+  };
 }
 
 function table(ports) {
@@ -75,7 +101,20 @@ function table(ports) {
   return el(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "ports-title" },
-    el("table", { class: "plain" }, el("thead", {}, el("tr", {}, titles.map((title) => el("th", { scope: "col" }, title)))), el("tbody", {}, rows)),
+    el(
+      "table",
+      { class: "plain" },
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          titles.map((title) => el("th", { scope: "col" }, title)),
+        ),
+      ),
+      el("tbody", {}, rows),
+    ),
   );
 }
 
@@ -93,15 +132,21 @@ function ofContainer(service, bindings) {
 function ofTotal({ protocol, total, requests }) {
   if (!total) return [["", "nothing is known yet"]];
   const rows = [];
-  if (known(total.requests) && (known(requests) || total.requests)) rows.push(["Requests", count(total.requests)], ["Failed", count(total.failed)]);
-  if (protocol === "udp") rows.push(["Datagrams in", count(total.packets_in)], ["Datagrams out", count(total.packets_out)]);
+  if (known(total.requests) && (known(requests) || total.requests))
+    rows.push(["Requests", count(total.requests)], ["Failed", count(total.failed)]);
+  if (protocol === "udp")
+    rows.push(["Datagrams in", count(total.packets_in)], ["Datagrams out", count(total.packets_out)]);
   else rows.push(["Connections", count(total.connects)]);
   rows.push(["Bytes in", bytes(total.bytes_in)], ["Bytes out", bytes(total.bytes_out)]);
   return rows;
 }
 
 function pairs(entries) {
-  return el("dl", { class: "pairs" }, entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))));
+  return el(
+    "dl",
+    { class: "pairs" },
+    entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))),
+  );
 }
 
 function waiting() {

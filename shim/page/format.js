@@ -44,7 +44,14 @@ export function bytes(value) {
     value /= 1000;
     unit += 1;
   }
-  const shown = unit === 0 ? (value < 1 ? "<1" : whole.format(value)) : value < 9.95 ? tenth.format(value) : whole.format(value);
+  const shown =
+    unit === 0
+      ? value < 1
+        ? "<1"
+        : whole.format(value)
+      : value < 9.95
+        ? tenth.format(value)
+        : whole.format(value);
   return `${shown} ${UNITS[unit]}`;
 }
 
@@ -91,7 +98,9 @@ export function rate(service) {
 }
 
 export function isHttp({ requests, total, mode }) {
-  return known(requests) ? Boolean(total?.requests) || !total?.connects : mode === "http" || Boolean(total?.requests);
+  return known(requests)
+    ? Boolean(total?.requests) || !total?.connects
+    : mode === "http" || Boolean(total?.requests);
 }
 
 export function known(value) {

@@ -60,7 +60,10 @@ export class Frame {
 
   showProblems(problems) {
     if (problems.length !== this.count) {
-      if (this.count !== null || problems.length) tell(problems.length ? `${plural(problems.length, "problem")}: ${problems[0]}` : "No problems any more.");
+      if (this.count !== null || problems.length)
+        tell(
+          problems.length ? `${plural(problems.length, "problem")}: ${problems[0]}` : "No problems any more.",
+        );
       this.count = problems.length;
     }
     document.title = `${problems.length ? `(${problems.length}) ` : ""}envoy-docker-shim`;
@@ -73,14 +76,27 @@ export class Frame {
     const more = problems.length > FEW;
     return [
       el("h2", { id: "problems-title" }, el("a", { href: last.list }, plural(problems.length, "problem"))),
-      el("ul", { class: this.all ? "long" : null }, shown.map((line) => el("li", {}, line))),
+      el(
+        "ul",
+        { class: this.all ? "long" : null },
+        shown.map((line) => el("li", {}, line)),
+      ),
       el(
         "p",
         { class: "hint" },
         more
-          ? el("button", { type: "button", "aria-expanded": String(this.all), onclick: () => this.toggle(problems) }, this.all ? "Show fewer" : `Show all ${problems.length}`)
+          ? el(
+              "button",
+              { type: "button", "aria-expanded": String(this.all), onclick: () => this.toggle(problems) },
+              this.all ? "Show fewer" : `Show all ${problems.length}`,
+            )
           : null,
-        el("span", {}, el("code", {}, "envoy-docker-shim doctor"), " on the host looks for causes, and says what cures them."),
+        el(
+          "span",
+          {},
+          el("code", {}, "envoy-docker-shim doctor"),
+          " on the host looks for causes, and says what cures them.",
+        ),
       ),
     ];
   }

@@ -26,7 +26,7 @@ export class List {
     this.current = left.id;
     this.returning = left.scroll;
     this.build();
-    this.moved = () => this.frame ??= requestAnimationFrame(() => ((this.frame = null), this.place()));
+    this.moved = () => (this.frame ??= requestAnimationFrame(() => ((this.frame = null), this.place())));
     window.addEventListener("scroll", this.moved, { passive: true });
     window.addEventListener("resize", this.moved, { passive: true });
   }
@@ -53,9 +53,21 @@ export class List {
     );
     this.heads = COLUMNS.map((column) => {
       const content = column.sort
-        ? el("button", { type: "button", onclick: () => this.refine({ sort: nextSort(column, this.sort) }), title: column.said }, column.title)
+        ? el(
+            "button",
+            {
+              type: "button",
+              onclick: () => this.refine({ sort: nextSort(column, this.sort) }),
+              title: column.said,
+            },
+            column.title,
+          )
         : column.title;
-      return el("th", { scope: "col", role: "columnheader", class: `${column.key}${column.number ? " number" : ""}` }, content);
+      return el(
+        "th",
+        { scope: "col", role: "columnheader", class: `${column.key}${column.number ? " number" : ""}` },
+        content,
+      );
     });
     this.above = el("tr", { class: "spacer", "aria-hidden": "true" });
     this.beneath = el("tr", { class: "spacer", "aria-hidden": "true" });
@@ -131,10 +143,19 @@ export class List {
     } else this.order = order;
     const [column, descending] = parsedSort(this.sort);
     COLUMNS.forEach((each, i) =>
-      attribute(this.heads[i], "aria-sort", each === column ? (descending ? "descending" : "ascending") : each.sort ? "none" : null),
+      attribute(
+        this.heads[i],
+        "aria-sort",
+        each === column ? (descending ? "descending" : "ascending") : each.sort ? "none" : null,
+      ),
     );
     this.select.value = nextSort(column, "");
-    text(this.found, shown.length === this.services.length ? count(shown.length) : `${count(shown.length)} of ${count(this.services.length)}`);
+    text(
+      this.found,
+      shown.length === this.services.length
+        ? count(shown.length)
+        : `${count(shown.length)} of ${count(this.services.length)}`,
+    );
     attribute(this.table, "aria-rowcount", this.order.length + 1);
     this.tellWhenEmpty();
     this.place();
@@ -145,7 +166,8 @@ export class List {
     this.table.hidden = nothing;
     this.empty.hidden = !nothing;
     if (!nothing) return;
-    if (this.services.length) return this.empty.replaceChildren(el("p", {}, "No service matches the filter."));
+    if (this.services.length)
+      return this.empty.replaceChildren(el("p", {}, "No service matches the filter."));
     this.empty.replaceChildren(
       el("p", {}, "No port is published yet."),
       el("p", {}, el("code", {}, "docker run -d -p 8080:80 --label ServiceName=web nginx")),
@@ -175,7 +197,10 @@ export class List {
     this.above.style.height = `${from * height}px`;
     this.beneath.style.height = `${(this.order.length - to) * height}px`;
     const elements = [...rows.values()].map((row) => row.element);
-    children(this.body, [from && this.above, ...elements, to < this.order.length && this.beneath].filter(Boolean));
+    children(
+      this.body,
+      [from && this.above, ...elements, to < this.order.length && this.beneath].filter(Boolean),
+    );
     // The row that had it is gone, or out of sight: the arrow keys go on from there.
     if (focused && !this.body.contains(document.activeElement)) this.table.focus({ preventScroll: true });
   }
@@ -204,7 +229,13 @@ export class List {
     if (id === undefined) return;
     this.current = id;
     if (!this.rows.has(id)) {
-      window.scrollTo(0, window.scrollY + this.body.getBoundingClientRect().top + to * this.rowHeight() - window.innerHeight / 2);
+      window.scrollTo(
+        0,
+        window.scrollY +
+          this.body.getBoundingClientRect().top +
+          to * this.rowHeight() -
+          window.innerHeight / 2,
+      );
       this.place();
     }
     this.rows.get(id)?.link.focus();
@@ -213,8 +244,10 @@ export class List {
   key(event) {
     if (event.key === "/" && document.activeElement !== this.input) this.input.select();
     else if (event.key === "Escape" && document.activeElement === this.input) this.escape();
-    else if (event.key === "ArrowDown" || (event.key === "j" && document.activeElement !== this.input)) this.go(1);
-    else if (event.key === "ArrowUp" || (event.key === "k" && document.activeElement !== this.input)) this.go(-1);
+    else if (event.key === "ArrowDown" || (event.key === "j" && document.activeElement !== this.input))
+      this.go(1);
+    else if (event.key === "ArrowUp" || (event.key === "k" && document.activeElement !== this.input))
+      this.go(-1);
     else return false;
     return true;
   }

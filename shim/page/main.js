@@ -26,14 +26,20 @@ function turn() {
   if (shown === "list") last.list = view.address;
   shown = key;
   view?.leave();
-  view = to.view === "service" ? new ServiceView(to.id) : to.view === "trace" ? new TraceView(to.id) : new List(to.query, recent);
+  view =
+    to.view === "service"
+      ? new ServiceView(to.id)
+      : to.view === "trace"
+        ? new TraceView(to.id)
+        : new List(to.query, recent);
   place.replaceChildren(view.element);
   document.body.dataset.view = to.view === "list" ? "list" : "one";
   if (to.view !== "list") window.scrollTo(0, 0);
   if (data) view.show(data);
   // Who cannot see that the page changed is told, and goes on from its beginning.
   if (!first) {
-    if (!place.contains(document.activeElement)) document.getElementById("main").focus({ preventScroll: true });
+    if (!place.contains(document.activeElement))
+      document.getElementById("main").focus({ preventScroll: true });
     tell(to.view === "list" ? "All services" : `${to.view === "trace" ? "Trace" : "Service"} ${to.id}`);
   }
 }

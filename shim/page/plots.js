@@ -50,35 +50,61 @@ export class Plots {
   }
 }
 
-const CONNECTIONS = { title: "Connections", unit: "open", format: count, least: 4, series: [{ key: "connections", label: "", filled: true }] };
+const CONNECTIONS = {
+  title: "Connections",
+  unit: "open",
+  format: count,
+  least: 4,
+  series: [{ key: "connections", label: "", filled: true }],
+};
 
 function made(kind) {
   const traffic = new Plot({
     title: "Traffic",
     unit: "bytes per second",
     format: perSecond,
-    series: [{ key: "in", label: "in", filled: true }, { key: "out", label: "out" }],
+    series: [
+      { key: "in", label: "in", filled: true },
+      { key: "out", label: "out" },
+    ],
   });
   const connections = new Plot(CONNECTIONS);
   if (kind === "udp") {
-    const datagrams = new Plot({ title: "Datagrams", unit: "from clients, per second", format: number, series: [{ key: "requests", label: "", filled: true }] });
+    const datagrams = new Plot({
+      title: "Datagrams",
+      unit: "from clients, per second",
+      format: number,
+      series: [{ key: "requests", label: "", filled: true }],
+    });
     return [datagrams, new Plot({ ...CONNECTIONS, title: "Clients", unit: "lately" }), traffic];
   }
   if (kind === "tcp") {
-    const opened = new Plot({ title: "New connections", unit: "per second", format: number, series: [{ key: "connects", label: "", filled: true }] });
+    const opened = new Plot({
+      title: "New connections",
+      unit: "per second",
+      format: number,
+      series: [{ key: "connects", label: "", filled: true }],
+    });
     return [opened, connections, traffic];
   }
   const requests = new Plot({
     title: "Requests",
     unit: "per second",
     format: number,
-    series: [{ key: "requests", label: "all", filled: true }, { key: "errors", label: "failed", filled: true }],
+    series: [
+      { key: "requests", label: "all", filled: true },
+      { key: "errors", label: "failed", filled: true },
+    ],
   });
   const latency = new Plot({
     title: "Latency",
     unit: "time to the end of the answer",
     format: milliseconds,
-    series: [{ key: "p50", label: "p50" }, { key: "p95", label: "p95" }, { key: "p99", label: "p99" }],
+    series: [
+      { key: "p50", label: "p50" },
+      { key: "p95", label: "p95" },
+      { key: "p99", label: "p99" },
+    ],
   });
   return [requests, latency, connections, traffic];
 }

@@ -23,7 +23,9 @@ export class Recent {
     this.every = every * 1000;
     this.end = Date.parse(end);
     const found = Object.entries(requests).map(([id, points]) => [id, padded(points)]);
-    this.silent = Array.from({ length: LENGTH }, (_, i) => (found.some(([, points]) => points[i] !== null) ? 0 : null));
+    this.silent = Array.from({ length: LENGTH }, (_, i) =>
+      found.some(([, points]) => points[i] !== null) ? 0 : null,
+    );
     this.points = new Map(found);
   }
 
@@ -56,7 +58,8 @@ export class Recent {
   // The sum of some services' points.
   sum(ids) {
     const total = Array(LENGTH).fill(null);
-    for (const id of ids) this.of(id).forEach((value, i) => value !== null && (total[i] = (total[i] ?? 0) + value));
+    for (const id of ids)
+      this.of(id).forEach((value, i) => value !== null && (total[i] = (total[i] ?? 0) + value));
     return total;
   }
 }

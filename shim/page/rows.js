@@ -16,10 +16,21 @@ export class Row {
     this.cells = new Map();
     const cells = COLUMNS.map((column) => {
       if (column.key === "service")
-        return el("th", { scope: "row", role: "rowheader", class: "service" }, el("span", { class: "first" }, this.link, this.environment), this.below);
+        return el(
+          "th",
+          { scope: "row", role: "rowheader", class: "service" },
+          el("span", { class: "first" }, this.link, this.environment),
+          this.below,
+        );
       if (column.key === "chart") return el("td", { role: "cell", class: "chart" }, this.spark.element);
       const [value, small] = [el("span", { class: "value" }), el("small")];
-      const cell = el("td", { role: "cell", class: `${column.key}${column.number ? " number" : ""}`, "data-title": column.title }, value, " ", small);
+      const cell = el(
+        "td",
+        { role: "cell", class: `${column.key}${column.number ? " number" : ""}`, "data-title": column.title },
+        value,
+        " ",
+        small,
+      );
       this.cells.set(column, { cell, value, small });
       return cell;
     });
@@ -31,7 +42,13 @@ export class Row {
     text(this.environment, service.environment ?? "");
     const where = addresses(service.addresses);
     text(this.below, [where, service.why || service.container].filter(Boolean).join(" · "));
-    attribute(this.below, "title", [service.addresses.join(", "), service.why, service.container, service.image].filter(Boolean).join("\n"));
+    attribute(
+      this.below,
+      "title",
+      [service.addresses.join(", "), service.why, service.container, service.image]
+        .filter(Boolean)
+        .join("\n"),
+    );
     attribute(this.element, "data-state", service.state);
     attribute(this.element, "data-look", needsALook(service));
     for (const [column, { cell, value, small }] of this.cells) {

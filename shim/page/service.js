@@ -21,7 +21,15 @@ export class ServiceView {
     this.facts = new Facts(id);
     this.traces = new Traces();
     this.log = new LogLines(id);
-    this.content = el("div", { class: "content" }, this.why, this.plots.element, this.facts.element, this.traces.element, this.log.element);
+    this.content = el(
+      "div",
+      { class: "content" },
+      this.why,
+      this.plots.element,
+      this.facts.element,
+      this.traces.element,
+      this.log.element,
+    );
     this.element = el(
       "article",
       { class: "one" },
@@ -44,12 +52,18 @@ export class ServiceView {
     this.missing.hidden = Boolean(service);
     this.started ||= Boolean(service);
     attribute(this.element, "data-gone", service ? null : this.started ? "now" : "never");
-    if (!service) return text(this.missing, "No such service is published now. It may come back under this name.");
+    if (!service)
+      return text(this.missing, "No such service is published now. It may come back under this name.");
     text(this.name, service.service || service.id);
     text(this.environment, service.environment ?? "");
     text(this.state, service.state);
     attribute(this.state, "data-state", service.state);
-    text(this.where, [`${service.protocol} ${addresses(service.addresses)}`, service.container, service.image].filter(Boolean).join(" · "));
+    text(
+      this.where,
+      [`${service.protocol} ${addresses(service.addresses)}`, service.container, service.image]
+        .filter(Boolean)
+        .join(" · "),
+    );
     this.why.hidden = !service.why;
     text(this.why, service.why ?? "");
     for (const part of this.parts) part.show(service, data);

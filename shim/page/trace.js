@@ -51,9 +51,16 @@ export class TraceView {
     } catch (error) {
       if (this.gone.signal.aborted) return;
       // A span comes some seconds after its request, and its line of the log before it.
-      if (error.status === 404 && this.tries++ < TRIES) setTimeout(() => this.gone.signal.aborted || this.load(), PAUSE);
+      if (error.status === 404 && this.tries++ < TRIES)
+        setTimeout(() => this.gone.signal.aborted || this.load(), PAUSE);
       this.waterfall.replaceChildren(
-        el("p", { class: "empty" }, error.status === 404 ? "The registrar does not have this trace: it keeps only the last ones, and new ones come some seconds later." : `It cannot be read: ${error.message}`),
+        el(
+          "p",
+          { class: "empty" },
+          error.status === 404
+            ? "The registrar does not have this trace: it keeps only the last ones, and new ones come some seconds later."
+            : `It cannot be read: ${error.message}`,
+        ),
       );
     }
   }
@@ -66,11 +73,22 @@ export class TraceView {
     const whole = Math.max(...spans.map((span, i) => starts[i] - began + span.duration_ms), 0.001);
     const root = this.spans[0].span;
     text(this.title, root.name || "Trace");
-    text(this.where, `${plural(spans.length, "span")} · ${milliseconds(whole)} · started ${clock(root.started)} · ${this.id}`);
+    text(
+      this.where,
+      `${plural(spans.length, "span")} · ${milliseconds(whole)} · started ${clock(root.started)} · ${this.id}`,
+    );
     this.buttons = this.spans.map(({ span, depth }) => this.row(span, depth, began, whole));
     this.waterfall.replaceChildren(
-      el("div", { class: "scale", "aria-hidden": "true" }, [0, 0.25, 0.5, 0.75, 1].map((share) => el("span", {}, share ? milliseconds(whole * share) : "0"))),
-      el("ol", {}, this.buttons.map((button) => el("li", {}, button))),
+      el(
+        "div",
+        { class: "scale", "aria-hidden": "true" },
+        [0, 0.25, 0.5, 0.75, 1].map((share) => el("span", {}, share ? milliseconds(whole * share) : "0")),
+      ),
+      el(
+        "ol",
+        {},
+        this.buttons.map((button) => el("li", {}, button)),
+      ),
     );
     this.choose(root, this.buttons[0]);
     this.linkBack();
@@ -104,12 +122,24 @@ export class TraceView {
 
   choose(span, button) {
     for (const each of this.buttons) each.setAttribute("aria-pressed", String(each === button));
-    const facts = [["Service", span.service], ["Started", clock(span.started)], ["Duration", milliseconds(span.duration_ms)], ["Status", span.status], ["Span", span.id]];
+    const facts = [
+      ["Service", span.service],
+      ["Started", clock(span.started)],
+      ["Duration", milliseconds(span.duration_ms)],
+      ["Status", span.status],
+      ["Span", span.id],
+    ];
     const more = Object.entries(span.attributes ?? {});
     this.chosen.hidden = false;
     this.chosen.replaceChildren(
       el("h2", {}, span.name || span.id),
-      el("dl", { class: "pairs" }, [...facts, ...more].filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
+      el(
+        "dl",
+        { class: "pairs" },
+        [...facts, ...more]
+          .filter(([, value]) => value !== null && value !== undefined && value !== "")
+          .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))),
+      ),
     );
   }
 }

@@ -12,7 +12,13 @@ export class Traces {
   constructor() {
     this.outside = el("p", { class: "quiet" });
     this.content = el("div");
-    this.element = el("section", { class: "card traces", "aria-labelledby": "traces-title", hidden: true }, el("h2", { id: "traces-title" }, "Last traces"), this.outside, this.content);
+    this.element = el(
+      "section",
+      { class: "card traces", "aria-labelledby": "traces-title", hidden: true },
+      el("h2", { id: "traces-title" }, "Last traces"),
+      this.outside,
+      this.content,
+    );
     this.polling = null;
     this.name = null;
   }
@@ -23,7 +29,15 @@ export class Traces {
 
   show(service, { page }) {
     const url = collectorsPage(page?.traces_url, service);
-    redraw(this.outside, url, () => (url ? el("a", { href: url, rel: "noreferrer", target: "_blank" }, `All traces of ${service.service}, at ${new URL(url).host}`) : null));
+    redraw(this.outside, url, () =>
+      url
+        ? el(
+            "a",
+            { href: url, rel: "noreferrer", target: "_blank" },
+            `All traces of ${service.service}, at ${new URL(url).host}`,
+          )
+        : null,
+    );
     this.outside.hidden = !url;
     this.element.hidden = service.protocol === "udp" || service.mode === "tcp";
     if (this.element.hidden) return;
@@ -40,7 +54,8 @@ export class Traces {
     this.polling = new Polling(`traces?service=${encodeURIComponent(name ?? "")}&limit=${SHOWN}`, {
       every: () => EVERY,
       took: ({ traces }) => redraw(this.content, traces, () => listed(traces)),
-      missed: (error) => error instanceof Refused && error.status === 404 && redraw(this.content, "off", howToTurnOn),
+      missed: (error) =>
+        error instanceof Refused && error.status === 404 && redraw(this.content, "off", howToTurnOn),
     });
     this.polling.start();
   }
@@ -51,7 +66,9 @@ export function collectorsPage(pattern, service) {
   if (!pattern) return null;
   const named = { service: service.service ?? "", environment: service.environment ?? "" };
   try {
-    const url = new URL(pattern.replace(/\{(service|environment)\}/g, (_, key) => encodeURIComponent(named[key])));
+    const url = new URL(
+      pattern.replace(/\{(service|environment)\}/g, (_, key) => encodeURIComponent(named[key])),
+    );
     return url.protocol === "http:" || url.protocol === "https:" ? url.href : null;
   } catch {
     return null;
@@ -76,8 +93,22 @@ function listed(traces) {
   return el(
     "table",
     { class: "plain tracelist" },
-    el("thead", {}, el("tr", {}, ["Started", "Request", "Duration", "Spans"].map((title) => el("th", { scope: "col", class: title === "Spans" ? "number" : null }, title)))),
-    el("tbody", {}, traces.map((trace) => row(trace, longest))),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        ["Started", "Request", "Duration", "Spans"].map((title) =>
+          el("th", { scope: "col", class: title === "Spans" ? "number" : null }, title),
+        ),
+      ),
+    ),
+    el(
+      "tbody",
+      {},
+      traces.map((trace) => row(trace, longest)),
+    ),
   );
 }
 
@@ -89,8 +120,22 @@ function row(trace, longest) {
     "tr",
     { "data-level": bad ? "bad" : null },
     el("td", {}, el("time", { datetime: trace.started }, clock(trace.started))),
-    el("td", { class: "what" }, el("a", { href: toTrace(trace.id) }, trace.name || trace.id), bad ? el("span", { class: "badge", "data-state": "rejected" }, trace.status || "no answer") : null),
-    el("td", { class: "long" }, el("span", {}, milliseconds(trace.duration_ms)), el("span", { class: "track" }, bar)),
-    el("td", { class: "number" }, plural(typeof trace.spans === "number" ? trace.spans : trace.spans.length, "span")),
+    el(
+      "td",
+      { class: "what" },
+      el("a", { href: toTrace(trace.id) }, trace.name || trace.id),
+      bad ? el("span", { class: "badge", "data-state": "rejected" }, trace.status || "no answer") : null,
+    ),
+    el(
+      "td",
+      { class: "long" },
+      el("span", {}, milliseconds(trace.duration_ms)),
+      el("span", { class: "track" }, bar),
+    ),
+    el(
+      "td",
+      { class: "number" },
+      plural(typeof trace.spans === "number" ? trace.spans : trace.spans.length, "span"),
+    ),
   );
 }
