@@ -69,8 +69,11 @@ class Screen:
 
     @property
     def size(self) -> Size:
-        """As it is now."""
-        return Size(*shutil.get_terminal_size())
+        """As it is now: the terminal's own, as $COLUMNS would be what it was once."""
+        try:
+            return Size(*os.get_terminal_size(sys.stdout.fileno()))
+        except OSError:
+            return Size(*shutil.get_terminal_size())
 
     def draw(self, lines: Iterable[str]) -> None:
         """Show these lines, as far as they fit."""

@@ -35,7 +35,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-            os.execve(argv[0], argv, {**registrar.env, "TERM": "xterm", **env})
+            os.execve(argv[0], argv, {**registrar.env, "TERM": "xterm", "COLUMNS": "80", **env})
         self.seen = ""
 
     def resize(self, width: int, height: int) -> None:

@@ -94,8 +94,10 @@ def test_another_users_browser_is_not_in_by_the_same_cookie(
     with opened(registrar, tmp_path / "log") as relay:
         relay.take_the_link()
         assert relay.ask("/healthz").status == 200
-        with socket.create_connection(("127.0.0.1", relay.port), 10) as peer:
-            os.fchown(peer.fileno(), 65534, -1)  # whose it is, as the kernel tells it
+        with socket.socket() as peer:
+            peer.settimeout(10)
+            os.fchown(peer.fileno(), 65534, -1)  # whose it is, as the kernel tells it, once it is accepted
+            peer.connect(("127.0.0.1", relay.port))
             peer.sendall(
                 f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{relay.port}\r\n"
                 f"Cookie: {relay.cookie}\r\n\r\n".encode()

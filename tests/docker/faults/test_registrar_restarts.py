@@ -196,8 +196,9 @@ def test_what_envoy_sent_to_a_container_that_had_gone_never_reaches_the_next_one
     outcomes = Counter((a.outcome, a.text) for a in client.seen())
     print(f"{stack.dockerd.engine.name}: {outcomes}")
     assert {text for _, text in outcomes} == {""}, outcomes
-    [ended] = re.findall(r"ended (\d+) connections", stack.registrar.log.read_text())
-    assert int(ended) > 0
+    # Registrars of the tests before have said so, too.
+    ended = re.findall(r"ended (\d+) connections", stack.registrar.log.read_text())
+    assert int(ended[-1]) > 0
 
 
 def connects_to(ip: str) -> int:
