@@ -9,14 +9,18 @@ On the start-up path of every port: nothing is imported that a bare interpreter 
 
 import _socket
 import posix
+import sys
 
 from shim.wire.words import OWNER_SUFFIX
 
 # Linux's; the errno module is not loaded in a bare interpreter.
 EADDRINUSE, ENOTCONN = 98, 107
 FIRST_PERSON = 1000  # lower user ids are root's and services', by login.defs(5)
-# An IPv4 address that an IPv6 socket is bound to, in /proc.
-_MAPPED = "0000000000000000FFFF0000"
+# What an IPv6 socket that is bound to an IPv4 address has before it.
+_MAPPED = "0" * 20 + "ffff"
+# <linux/netlink.h>, <linux/sock_diag.h>
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP = 4, 20, 0x301
+_ERROR, _DONE = 2, 3
 
 
 def keep_from_others(sock: "_socket.socket") -> None:
@@ -70,30 +74,76 @@ def _check_datagrams(sock: "_socket.socket") -> None:
     The kernel prefers the one with the more specific address, then the one bound last.
 
     Root's sockets and those of services (avahi's on 5353, say) may: docker-proxy shares with them too.
-
-    /proc has them as lines: the second word is address and port in hexadecimal digits, the eighth the user,
-    the tenth the inode.
     """
-    own, others = "", []
-    port = b":%04X" % sock.getsockname()[1]
-    for table in ("udp", "udp6"):
-        try:
-            with open("/proc/self/net/" + table, "rb") as file:
-                lines = [line for line in file if port in line]
-        except OSError:  # no IPv6 here
+    port, inode = sock.getsockname()[1], posix.fstat(sock.fileno()).st_ino
+    try:
+        found = told_sockets(port)
+    except OSError:  # a kernel without udp_diag, or a sandbox
+        found = listed_sockets(port)
+    own = "".join(address for address, _, its in found if its == inode)
+    for other, user, its in found:
+        if its == inode or user < FIRST_PERSON:
             continue
-        for line in lines:
-            words = line.decode().split()
-            address, _, its_port = words[1].partition(":")
-            if int(words[9]) == posix.fstat(sock.fileno()).st_ino:
-                own = address
-            elif its_port == port[1:].decode() and int(words[7]) >= FIRST_PERSON:
-                others.append(address)
-    for other in others:
         if own and len(other) > len(own) and other.startswith(_MAPPED):
             other = other[len(_MAPPED) :]
         if len(other) == len(own) and (other == own or not own.strip("0")):
             raise OSError(EADDRINUSE, "shared")
+
+
+def told_sockets(port: int) -> "list[tuple[str, int, int]]":
+    """The UDP sockets on a port: address in hexadecimal digits, user, inode.  Raises OSError.
+
+    Socket diagnosis (sock_diag(7)), with the layouts of <linux/inet_diag.h>: the kernel looks at all sockets,
+    and tells of those on the port only.  With 1,000 of them that takes 0.1 ms, and /proc takes 7.
+    """
+    found = []
+    for family, size in (_socket.AF_INET, 4), (_socket.AF_INET6, 16):
+        kernel = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+        try:
+            wanted = bytes((family, _socket.IPPROTO_UDP, 0, 0)) + b"\xff" * 4  # in any state
+            wanted += port.to_bytes(2, "big") + bytes(46)
+            head = (16 + len(wanted), 4), (_SOCK_DIAG_BY_FAMILY, 2), (_REQUEST_DUMP, 2), (0, 8)
+            kernel.send(b"".join(number.to_bytes(width, sys.byteorder) for number, width in head) + wanted)
+            kind = 0
+            while kind != _DONE:
+                answer = kernel.recv(1 << 16)
+                while answer and kind != _DONE:
+                    length, kind = _number(answer[:4]), _number(answer[4:6])
+                    message, answer = answer[16:length], answer[(length + 3) & ~3 :]
+                    if kind == _ERROR:
+                        raise OSError("it is not told")
+                    if kind != _DONE:
+                        address, user, inode = message[8 : 8 + size], message[64:68], message[68:72]
+                        found.append((address.hex(), _number(user), _number(inode)))
+        finally:
+            kernel.close()
+    return found
+
+
+def _number(octets: bytes) -> int:
+    return int.from_bytes(octets, sys.byteorder)
+
+
+def listed_sockets(port: int) -> "list[tuple[str, int, int]]":
+    """The same by /proc.
+
+    It has sockets as lines: the second word is address and port in hexadecimal digits, each 32 bits as the
+    processor has them, the eighth the user, the tenth the inode.
+    """
+    found = []
+    for table in ("udp", "udp6"):
+        try:
+            with open("/proc/self/net/" + table, "rb") as file:
+                lines = [line.decode().split() for line in file if b":%04X" % port in line]
+        except OSError:  # no IPv6 here
+            continue
+        for words in lines:
+            address, _, its_port = words[1].partition(":")
+            if int(its_port, 16) == port:
+                parts = [bytes.fromhex(address[at : at + 8]) for at in range(0, len(address), 8)]
+                octets = b"".join(part[::-1] if sys.byteorder == "little" else part for part in parts)
+                found.append((octets.hex(), int(words[7]), int(words[9])))
+    return found
 
 
 def give_to_envoy(sock: "_socket.socket", registrar: bytes) -> bool:

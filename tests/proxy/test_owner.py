@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shim.proxy.owner import listed_sockets, told_sockets
 from shim.wire.words import OWNER_SUFFIX
 from tests.conftest import cannot
 from tests.harness.clients import Address
@@ -134,3 +135,16 @@ def test_a_udp_port_beside_a_services_socket_is_served_and_beside_a_persons_is_n
             assert "address already in use" in refusal(
                 artifact, flags("udp", address, NOWHERE), listen, env=env
             )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"])
+def test_the_kernel_tells_of_the_sockets_on_a_port_as_it_lists_them(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock, socket.socket(type=socket.SOCK_DGRAM) as other:
+        sock.bind((address, 0))
+        other.bind(("127.0.0.2", 0))
+        os.fchown(sock.fileno(), NOBODY, -1)
+        port, inode = sock.getsockname()[1], os.fstat(sock.fileno()).st_ino
+        assert told_sockets(port) == listed_sockets(port)
+        assert (socket.inet_pton(family, address).hex(), NOBODY, inode) in told_sockets(port)
+    assert told_sockets(port) == listed_sockets(port) == []
