@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import h11
 import trio
 
-from shim.registrar.turns import Turns
+from shim.registrar.turns import TRUSTED, Turns
 
 # Bytes of a request's body.  Envoy 1.40's poll is 77 kB, nearly all of it the list of its extensions.
 BODY_LIMIT = 1 << 18
@@ -197,7 +197,7 @@ class Connection:
         if self._h11.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         self.since = trio.current_time()
-        self.writing = PART if length is None else length
+        self.writing = PART if length is None or self._is_shared(body) else length
         self._before_answer()
         parts = [body] if isinstance(body, bytes) else body
         until = trio.current_time() + ANSWERING_A_TURN
@@ -211,6 +211,13 @@ class Connection:
                     until = trio.current_time() + ANSWERING_A_TURN
         await self._write(*unsent, h11.EndOfMessage())
         self.writing = 0
+
+    def _is_shared(self, body: bytes | Parts | Iterator[bytes]) -> bool:
+        """Whether it takes no memory of its own: all Envoys' configuration is made of the same pieces.
+
+        Of others not: who reads nothing would hold on to pieces that are out of use.
+        """
+        return self.share == TRUSTED and not isinstance(body, bytes)
 
     async def _write(self, *events: h11.Event) -> None:
         data = b"".join(self._h11.send(event) or b"" for event in events)

@@ -129,12 +129,14 @@ async def test_of_one_user_s_the_silent_go_first_then_the_idle_then_the_youngest
         assert not any([await is_closed(stream) for stream in [*held, second]])
 
 
+@pytest.mark.parametrize("trusted", [False, True])
 @in_trio
 async def test_answers_that_nobody_reads_are_bounded_and_the_oldest_goes(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, trusted: bool
 ) -> None:
+    """But Envoys' configuration, which is the same to each of them: ten Envoys may read 4 MB each."""
     monkeypatch.setattr(http_server, "ANSWERS_LIMIT", 3 << 20)
-    server = HttpServer(answer_or_hold, lambda connection: None)
+    server = HttpServer(answer_or_hold, lambda connection: None, trusts=lambda user: trusted)
     async with trio.open_nursery() as nursery:
         clients = []
         for _ in range(5):
@@ -145,7 +147,7 @@ async def test_answers_that_nobody_reads_are_bounded_and_the_oldest_goes(
             await ours.send_all(LARGE)
             await trio.testing.wait_all_tasks_blocked()
         read = [len(await heard(client, 0.1)) for client in clients]
-        assert [size > 1 << 20 for size in read] == [False, False, True, True, True], read
+        assert [size > 1 << 20 for size in read] == [trusted, trusted, True, True, True], read
         nursery.cancel_scope.cancel()
 
 
