@@ -8,14 +8,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from shim.core.logs.fields import cut, number_in, printable, text_in
+
 Entry = Mapping[str, Any]
 # "2026-11-25T23:56:52.114Z" -> as a person reads it where they are.
 LocalTime = Callable[[str], str]
 
 GREEN, CYAN, YELLOW, RED, DIM = "32", "36", "33", "31", "2"
 SERVICE_WIDTH, CLIENT_WIDTH = 20, 15
-# Characters of what a client sent.
-TEXT_LIMIT = 400
 
 
 def parse(line: bytes) -> Entry | None:
@@ -36,13 +36,13 @@ def is_http(entry: Entry) -> bool:
 
 def is_of(entry: Entry, service: str) -> bool:
     """Whether ``service`` is its service's name, with ``/environment`` or not, or its container's."""
-    return service in (_name(entry), _text(entry, "service.name"), _text(entry, "container.name"))
+    return service in (_name(entry), text_in(entry, "service.name"), text_in(entry, "container.name"))
 
 
 def failed(entry: Entry) -> bool:
     """Whether the client got 400 or more, or no answer; or the connection could not be passed on."""
     if is_http(entry):
-        status = _number(entry, "http.response.status_code")
+        status = number_in(entry, "http.response.status_code")
         return status == 0 or status >= 400
     return _flags(entry) != ""
 
@@ -56,20 +56,20 @@ class Shape(NamedTuple):
     def line(self, entry: Entry) -> str:
         """Time, service, client, status, duration, bytes sent, and what was asked for."""
         http = is_http(entry)
-        status = _number(entry, "http.response.status_code")
-        word = f"{status:.0f}" if http else "tls" if _text(entry, "tls.client.server_name") else "tcp"
-        sent = _number(entry, "http.response.body.size" if http else "bytes.sent")
+        status = number_in(entry, "http.response.status_code")
+        word = f"{status:.0f}" if http else "tls" if text_in(entry, "tls.client.server_name") else "tcp"
+        sent = number_in(entry, "http.response.body.size" if http else "bytes.sent")
         colour = status_colour(status) if http else RED if failed(entry) else GREEN
         cells = (
-            self._in(DIM, printable(self.local(_text(entry, "time")))),
-            _cut(_name(entry) or "-", SERVICE_WIDTH).ljust(SERVICE_WIDTH),
-            _text(entry, "client.address").ljust(CLIENT_WIDTH),
+            self._in(DIM, printable(self.local(text_in(entry, "time")))),
+            cut(_name(entry) or "-", SERVICE_WIDTH).ljust(SERVICE_WIDTH),
+            text_in(entry, "client.address").ljust(CLIENT_WIDTH),
             self._in(colour, word.rjust(3)),
-            _duration(_number(entry, "duration_ms")).rjust(7),
+            _duration(number_in(entry, "duration_ms")).rjust(7),
             size(sent).rjust(7),
             _request(entry) if http else _connection(entry),
             self._in(RED, _failure(entry)),
-            self._in(DIM, _text(entry, "trace_id")),
+            self._in(DIM, text_in(entry, "trace_id")),
         )
         return "  ".join(cell for cell in cells if cell).rstrip()
 
@@ -82,58 +82,37 @@ def in_colour(colour: str, text: str) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
-def printable(text: str) -> str:
-    """``text`` on one line, what cannot be printed as its escape, and cut where it is long."""
-    return _cut("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:TEXT_LIMIT]), TEXT_LIMIT)
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _text(entry: Entry, name: str) -> str:
-    value = entry.get(name)
-    return printable(value) if isinstance(value, str) else ""
-
-
-def _number(entry: Entry, name: str) -> float:
-    """The number, or 0: also for what JSON has beside numbers, and for those beyond all bounds."""
-    value = entry.get(name)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 63
-    return float(value) if good else 0.0  # type: ignore[arg-type]
-
-
 def _name(entry: Entry) -> str:
-    environment = _text(entry, "deployment.environment.name")
-    return _text(entry, "service.name") + (f"/{environment}" if environment else "")
+    environment = text_in(entry, "deployment.environment.name")
+    return text_in(entry, "service.name") + (f"/{environment}" if environment else "")
 
 
 def _flags(entry: Entry) -> str:
-    flags = _text(entry, "response_flags")
+    flags = text_in(entry, "response_flags")
     return "" if flags == "-" else flags
 
 
 def _failure(entry: Entry) -> str:
     """Envoy's words for what went wrong; a client that went away early is no failure to explain."""
     flags = _flags(entry)
-    words = [flags, _text(entry, "upstream.failure").replace("_", " ")]
+    words = [flags, text_in(entry, "upstream.failure").replace("_", " ")]
     if flags and is_http(entry) and not words[1]:
-        words[1] = _text(entry, "response_details").replace("_", " ")
+        words[1] = text_in(entry, "response_details").replace("_", " ")
     return ": ".join(word for word in words if word)
 
 
 def _request(entry: Entry) -> str:
-    query = _text(entry, "url.query")
-    asked = f"{_text(entry, 'server.address')}{_text(entry, 'url.path')}{f'?{query}' if query else ''}"
-    return f"{_text(entry, 'http.request.method') or '-'} {asked or '-'}"
+    query = text_in(entry, "url.query")
+    asked = f"{text_in(entry, 'server.address')}{text_in(entry, 'url.path')}{f'?{query}' if query else ''}"
+    return f"{text_in(entry, 'http.request.method') or '-'} {asked or '-'}"
 
 
 def _connection(entry: Entry) -> str:
     words = [
-        f"port {_number(entry, 'server.port'):.0f}",
-        f"{size(_number(entry, 'bytes.received'))} received",
-        _text(entry, "tls.client.server_name"),
-        _text(entry, "tls.next_protocol"),
+        f"port {number_in(entry, 'server.port'):.0f}",
+        f"{size(number_in(entry, 'bytes.received'))} received",
+        text_in(entry, "tls.client.server_name"),
+        text_in(entry, "tls.next_protocol"),
     ]
     return ", ".join(word for word in words if word)
 

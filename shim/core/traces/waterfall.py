@@ -7,7 +7,8 @@ what clients sent reaches a terminal as printable characters only.
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from shim.core.logs.entry import GREEN, RED, LocalTime, in_colour, printable, status_colour
+from shim.core.logs.entry import GREEN, RED, LocalTime, in_colour, status_colour
+from shim.core.logs.fields import cut, number_in, printable, text_in
 
 # Columns.
 SERVICE_WIDTH, TITLE_WIDTH, BAR_WIDTH, INDENTS = 24, 32, 40, 8
@@ -21,15 +22,15 @@ class Drawing(NamedTuple):
 
     def line(self, trace: Mapping[str, Any]) -> str:
         """Time, id, service, status, duration, spans, and what was asked for."""
-        number = _number(trace, "spans")
+        number = number_in(trace, "spans")
         cells = (
-            printable(self.local(_text(trace, "started"))),
-            _text(trace, "id"),
-            _cut(_service(trace), SERVICE_WIDTH).ljust(SERVICE_WIDTH),
+            printable(self.local(text_in(trace, "started"))),
+            text_in(trace, "id"),
+            cut(_service(trace), SERVICE_WIDTH).ljust(SERVICE_WIDTH),
             self._status(trace),
-            duration(_number(trace, "duration_ms")).rjust(8),
+            duration(number_in(trace, "duration_ms")).rjust(8),
             f"{number:.0f} span{'' if number == 1 else 's'}".rjust(8),
-            _text(trace, "name") or "-",
+            text_in(trace, "name") or "-",
         )
         return "  ".join(cells).rstrip()
 
@@ -39,20 +40,20 @@ class Drawing(NamedTuple):
         names = {_service(span) for span in spans}
         services = f", {len(names)} services" if len(names) > 1 else ""
         spans_are = f"{len(spans)} span{'' if len(spans) == 1 else 's'}"
-        whole = max(_number(trace, "duration_ms"), 0.001)
-        when = printable(self.local(_text(trace, "started")))
-        yield f"trace {_text(trace, 'id')}  {when}  {duration(whole)}, {spans_are}{services}"
+        whole = max(number_in(trace, "duration_ms"), 0.001)
+        when = printable(self.local(text_in(trace, "started")))
+        yield f"trace {text_in(trace, 'id')}  {when}  {duration(whole)}, {spans_are}{services}"
         for span in spans:
-            indent = "  " * int(min(_number(span, "depth"), INDENTS))
+            indent = "  " * int(min(number_in(span, "depth"), INDENTS))
             cells = (
-                _cut(indent + (_service(span) or "-"), SERVICE_WIDTH).ljust(SERVICE_WIDTH),
-                _cut(_text(span, "name") or "-", TITLE_WIDTH).ljust(TITLE_WIDTH),
+                cut(indent + (_service(span) or "-"), SERVICE_WIDTH).ljust(SERVICE_WIDTH),
+                cut(text_in(span, "name") or "-", TITLE_WIDTH).ljust(TITLE_WIDTH),
                 self._status(span),
-                duration(_number(span, "duration_ms")).rjust(8),
+                duration(number_in(span, "duration_ms")).rjust(8),
                 self._bar(span, whole),
             )
             yield "  ".join(cells).rstrip()
-        if left_out := _number(trace, "left_out"):
+        if left_out := number_in(trace, "left_out"):
             yield f"and {left_out:.0f} more"
 
     def _status(self, of: Mapping[str, Any]) -> str:
@@ -63,9 +64,9 @@ class Drawing(NamedTuple):
         return self._in(RED, "err") if failed else " - "
 
     def _bar(self, span: Mapping[str, Any], whole: float) -> str:
-        first = min(int(_number(span, "offset_ms") / whole * BAR_WIDTH), BAR_WIDTH - 1)
+        first = min(int(number_in(span, "offset_ms") / whole * BAR_WIDTH), BAR_WIDTH - 1)
         room = BAR_WIDTH - first
-        length = min(max(1, round(_number(span, "duration_ms") / whole * BAR_WIDTH)), room)
+        length = min(max(1, round(number_in(span, "duration_ms") / whole * BAR_WIDTH)), room)
         bar = self._in(RED if span.get("error") is True else GREEN, "=" * length)
         return f"|{' ' * first}{bar}{' ' * (room - length)}|"
 
@@ -81,26 +82,10 @@ def duration(milliseconds: float) -> str:
 
 
 def _service(of: Mapping[str, Any]) -> str:
-    environment = _text(of, "environment")
-    return _text(of, "service") + (f"/{environment}" if environment else "")
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _text(of: Mapping[str, Any], name: str) -> str:
-    value = of.get(name)
-    return printable(value) if isinstance(value, str) else ""
+    environment = text_in(of, "environment")
+    return text_in(of, "service") + (f"/{environment}" if environment else "")
 
 
 def _list(of: Mapping[str, Any], name: str) -> list[Any]:
     value = of.get(name)
     return value if isinstance(value, list) else []
-
-
-def _number(of: Mapping[str, Any], name: str) -> float:
-    """The number, or 0 where it is none, or beyond all bounds."""
-    value = of.get(name)
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1 << 63
-    return float(value) if good else 0.0  # type: ignore[arg-type]
