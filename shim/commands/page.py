@@ -8,13 +8,13 @@ import signal
 import socket
 from argparse import ArgumentParser, ArgumentTypeError
 
-import h11
 import trio
 
 from shim.commands.common import CommandError, complain, configuration, parser
 from shim.commands.page_door import Door
 from shim.core.endpoint import Endpoint
 from shim.host.peer_credentials import user_of
+from shim.registrar.http_client import Reply, ask
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.http_server import HttpServer
 
@@ -87,7 +87,7 @@ async def _serve(sock: socket.socket, api: Endpoint) -> None:
 async def _look(api: Endpoint) -> None:
     """Whether there is a page.  Raises CommandError."""
     try:
-        answer = await ask(api, "/", {})
+        answer = await _ask(api, "/", {})
     except PermissionError:
         raise CommandError(
             f"the registrar's API on {api} is for root and Envoy's group: run this as root"
@@ -105,57 +105,24 @@ async def _look(api: Endpoint) -> None:
 async def _passed_on(request: Request, api: Endpoint) -> Response:
     headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
     try:
-        return await ask(api, request.target, headers)
+        return await _ask(api, request.target, headers)
     except (OSError, ValueError) as error:
         reason = f"the registrar does not answer: {error}\n"
         return Response(502, reason.encode(), "text/plain; charset=utf-8", (("cache-control", "no-store"),))
 
 
-async def ask(api: Endpoint, target: str, headers: dict[str, str]) -> Response:
+async def _ask(api: Endpoint, target: str, headers: dict[str, str]) -> Response:
     """What the registrar answers to GET, whatever it is.  Raises OSError; ValueError: it is no answer."""
     try:
         with trio.fail_after(PATIENCE):
-            if api.path:
-                stream = await trio.open_unix_socket(api.path)
-            else:
-                stream = await trio.open_tcp_stream(api.host, api.port)
-            async with stream:
-                return await _exchange(stream, target, headers)
+            return _response(await ask(api, target, LIMIT, headers))
     except trio.TooSlowError:
         raise OSError(f"no answer in {PATIENCE:.0f} s") from None
-    except trio.BrokenResourceError as error:
-        raise OSError(str(error)) from None
-    except h11.ProtocolError as error:
-        raise ValueError(str(error)) from None
 
 
-async def _exchange(stream: trio.SocketStream, target: str, headers: dict[str, str]) -> Response:
-    connection = h11.Connection(h11.CLIENT)
-    said = [("Host", "localhost"), ("Connection", "close"), *headers.items()]
-    question = connection.send(h11.Request(method="GET", target=target, headers=said))
-    await stream.send_all((question or b"") + (connection.send(h11.EndOfMessage()) or b""))
-    head: h11.Response | None = None
-    body = bytearray()
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(bytes(await stream.receive_some(65536)))
-        elif isinstance(event, h11.Response):
-            head = event
-        elif isinstance(event, h11.Data):
-            body += event.data
-            if len(body) > LIMIT:
-                raise ValueError(f"an answer of more than {LIMIT >> 20} MB")
-            await trio.lowlevel.checkpoint()
-        elif isinstance(event, h11.EndOfMessage) and head is not None:
-            return _response(head, bytes(body))
-        else:
-            raise ValueError("it has no answer")
-
-
-def _response(head: h11.Response, body: bytes) -> Response:
-    content_type = next((value for name, value in head.headers if name == b"content-type"), b"text/plain")
+def _response(reply: Reply) -> Response:
+    content_type = next((value for name, value in reply.headers if name == b"content-type"), b"text/plain")
     more = tuple(
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers if name not in OWN
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.headers if name not in OWN
     )
-    return Response(head.status_code, body, content_type.decode("latin-1"), more)
+    return Response(reply.status, bytes(reply.body), content_type.decode("latin-1"), more)

@@ -9,7 +9,7 @@ import trio
 from shim.core.doctor.facts import Unknown
 from shim.core.endpoint import Endpoint
 from shim.registrar.firewall.programs import ProgramError
-from shim.registrar.page import read_page
+from shim.registrar.http_client import read_page
 
 T = TypeVar("T")
 

@@ -12,8 +12,8 @@ from shim.core.discovery.sessions import Session
 from shim.core.text import printable
 from shim.core.traffic.growth import Envoy
 from shim.core.traffic.statistics import FILTER, QUERY, Statistics
+from shim.registrar.http_client import read_page
 from shim.registrar.nack_reasons import admin_of
-from shim.registrar.page import read_page
 from shim.registrar.services import relayed_points
 from shim.registrar.state import State
 from shim.registrar.traffic import EVERY, FIRST

@@ -17,7 +17,7 @@ from shim.core.discovery.sessions import Session
 from shim.core.endpoint import Endpoint
 from shim.core.text import printable
 from shim.host.peer_credentials import owner_of_listener
-from shim.registrar.page import read_page
+from shim.registrar.http_client import read_page
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")

@@ -16,8 +16,8 @@ from shim.core.envoy.sniffing import ANSWERED_PAGE, SPOKE_FIRST_PAGE, answered_h
 from shim.core.leases.server_first import LIMIT, ServerFirst, suspects
 from shim.core.text import NAME_LIMIT, printable
 from shim.host.arrivals import accepted
+from shim.registrar.http_client import read_page
 from shim.registrar.nack_reasons import admin_of
-from shim.registrar.page import read_page
 from shim.registrar.state import State
 
 log = logging.getLogger("envoy-docker-shim")
