@@ -41,6 +41,9 @@ def main(argv: list[str]) -> int:
     os.environ["PATH"] = PATH
     # Ended by a signal, it still removes its machines.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A shell that starts us in its background ignores it for us, and so for proxies: they miss an early stop.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     plan = Plan(options.quick, ENGINES[options.engine])
     date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     run = Run(" ".join(["bench/run", *argv]), describe_machine(), describe_versions(plan))
