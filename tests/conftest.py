@@ -9,13 +9,17 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.harness.engines import ENGINES, ROOT, Engine, Missing, find_engine, missing
 from tests.harness.whole_run import SKIPPED
+
+T = TypeVar("T")
 
 # A shell that starts us in its background ignores SIGINT for us, and a shell that is born so cannot trap it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,6 +37,15 @@ def cannot(reason: str) -> None:
     if REQUIRE_REAL:
         pytest.fail(f"required here, and impossible: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def or_cannot(make: Callable[..., T], *args: Any) -> T:
+    """What ``make`` makes of these; where it cannot be had here, the test is skipped, or fails."""
+    try:
+        return make(*args)
+    except Missing as problem:
+        cannot(str(problem))
+        raise  # never reached
 
 
 def pytest_collection_finish() -> None:
@@ -53,11 +66,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Each Docker engine in turn; give it to Dockerd."""
-    try:
-        return find_engine(request.param)
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
+    return or_cannot(find_engine, request.param)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import json
 import math
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from examples.boards.files import prometheus as configuration
 from examples.boards.recording import RULES
 from shim.config.keys import Config
 from tests.boards.test_dashboard import PANELS
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.examples.documents import EXAMPLES
-from tests.harness.engines import Missing
+from tests.harness.load import Rounds
 from tests.harness.prometheus import Prometheus, Sample
 from tests.harness.stack import Stack
 from tests.harness.wait import eventually
@@ -32,33 +31,22 @@ VARIABLES = {"$__rate_interval": "2m", "$instance": ".*", "$environment": ".*", 
 PAUSE = 0.05  # seconds between two rounds of load
 
 
-class Load:
-    """Asks every service by turns until it is ended, at an even pace."""
+class Load(Rounds):
+    """Asks every service by turns, at an even pace."""
 
     def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=stack.host.call, args=(self._run,), daemon=True)
+        super().__init__(stack.host, PAUSE)
+        self._host = stack.host
 
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        host = self._stack.host
-        while not self._ended.wait(PAUSE):
-            for port in (HTTP_PORT, BROKEN_PORT):
-                with contextlib.suppress(OSError):
-                    host.http_get(f"http://127.0.0.1:{port}/")
-            with contextlib.suppress(OSError), host.connect("127.0.0.1", TCP_PORT) as peer:
-                peer.sendall(b"hello")
-                peer.recv(5)
+    def one(self, number: int) -> None:
+        for port in (HTTP_PORT, BROKEN_PORT):
             with contextlib.suppress(OSError):
-                host.udp_ask("127.0.0.1", UDP_PORT, b"hello", timeout=0.5)
+                self._host.http_get(f"http://127.0.0.1:{port}/")
+        with contextlib.suppress(OSError), self._host.connect("127.0.0.1", TCP_PORT) as peer:
+            peer.sendall(b"hello")
+            peer.recv(5)
+        with contextlib.suppress(OSError):
+            self._host.udp_ask("127.0.0.1", UDP_PORT, b"hello", timeout=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +59,7 @@ def scraped(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     config["global"] = dict.fromkeys(config["global"], "1s")
     settings = {"envoy_admin": f"unix:{directory}/admin.sock", "scrape_address": str(Config().scrape_address)}
     with Stack(artifact, "28", settings=settings) as stack:
-        try:
-            server = Prometheus(stack.host, directory, config)
-        except Missing as problem:
-            cannot(str(problem))
-            raise  # never reached
-        with server:
+        with or_cannot(Prometheus, stack.host, directory, config) as server:
             # What begins from now on is a change that Prometheus sees.
             eventually(lambda: answer(server, "envoy_docker_shim_pushes_total"), 20, "it scrapes")
             start_services(stack)

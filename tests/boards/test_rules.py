@@ -27,9 +27,8 @@ from tests.boards.health import (
     udp,
     with_http,
 )
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.examples.documents import EXAMPLES
-from tests.harness.engines import Missing
 from tests.harness.netns import CommandError
 from tests.harness.prometheus import promtool
 
@@ -141,11 +140,7 @@ def check(tmp_path: Path, tests: list[dict[str, Any]]) -> None:
 
 
 def tool(*args: str | Path) -> str:
-    try:
-        return promtool(*args)
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
+    return or_cannot(promtool, *args)
 
 
 def told(name: str) -> dict[str, Any]:

@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.harness import postgres, services
-from tests.harness.engines import Missing
 from tests.harness.host import Host
 from tests.harness.netns import CommandError
 from tests.harness.services import Service
@@ -31,11 +30,8 @@ POSTGRES = 9006
 
 @pytest.fixture(scope="module")
 def packages() -> None:
-    try:
-        services.tree()
-        postgres.tree()
-    except Missing as problem:
-        cannot(str(problem))
+    or_cannot(services.tree)
+    or_cannot(postgres.tree)
 
 
 def answers(stack: Stack, service: Service, port: int) -> bool:

@@ -14,12 +14,11 @@ import pytest
 from shim.core.envoy import modes
 from shim.core.envoy.filters import HttpOptions
 from tests.builders import make_cluster, make_listener
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.envoy.serving import LOOPBACK, static_bootstrap
 from tests.harness.backends import ThreadedServer
 from tests.harness.clients import Address, head, read_answer
 from tests.harness.debian import environment, unpacked
-from tests.harness.engines import Missing
 from tests.harness.envoy import Envoy
 from tests.harness.registrar import free_ports
 from tests.harness.wait import eventually
@@ -97,11 +96,7 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    try:
-        tree = unpacked(*COMMANDS)
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
+    tree = or_cannot(unpacked, *COMMANDS)
     directory = tmp_path_factory.mktemp("servers")
     ports = dict(zip(COMMANDS, free_ports(2), strict=True))
     clusters, listeners = [], []

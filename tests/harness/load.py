@@ -1,10 +1,14 @@
-"""A client that never rests, for what must hold while something dies."""
+"""Clients that ask on and on: one without pause, for what must hold while something dies; rounds of them."""
 
+import itertools
 import threading
 from collections import Counter
+from typing import TypeVar
 
 from .netns import Namespace, request
 from .wait import eventually
+
+R = TypeVar("R", bound="Rounds")
 
 
 class Client:
@@ -41,3 +45,30 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+
+class Rounds:
+    """While it is entered: calls ``one`` with 0, 1, 2, ... in the namespace, ``pause`` seconds apart."""
+
+    def __init__(self, machine: Namespace, pause: float) -> None:
+        self._pause = pause
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=machine.call, args=(self._run,), daemon=True)
+
+    def one(self, number: int) -> None:
+        """A round."""
+        raise NotImplementedError
+
+    def __enter__(self: R) -> R:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            if self._ended.wait(self._pause):
+                return
+            self.one(number)

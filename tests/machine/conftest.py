@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.conftest import cannot
-from tests.harness.engines import Engine, Missing
+from tests.conftest import or_cannot
+from tests.harness.engines import Engine
 from tests.harness.machine import Machine
 from tests.harness.wait import eventually
 
@@ -14,12 +14,7 @@ from tests.harness.wait import eventually
 @contextmanager
 def booted(engine: Engine) -> Iterator[Machine]:
     """A running machine; where none can be made the test is skipped, or fails as tests.conftest says."""
-    try:
-        made = Machine(engine)
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
-    with made:
+    with or_cannot(Machine, engine) as made:
         yield made
 
 

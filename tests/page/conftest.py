@@ -1,9 +1,7 @@
 """One host with a real dockerd, registrar, Envoy and Chromium; its containers are asked all the while."""
 
-import itertools
 import os
 import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.harness.browser import Browser, Page
 from tests.harness.docker import SERVE_FRONT
-from tests.harness.engines import Missing
+from tests.harness.load import Rounds
 from tests.harness.netns import request
 from tests.harness.registrar import API_PORT
 from tests.harness.stack import Stack
@@ -30,44 +28,32 @@ printf 'Content-Type: text/plain\\r\\n\\r\\nfound\\n'
 """
 
 
-class Load:
+class Load(Rounds):
     """Asks every service in turn, some more often; ``asked`` counts whole answers, by service."""
 
     def __init__(self, stack: Stack) -> None:
+        super().__init__(stack.host, 0.04)
         self.asked: Counter[str] = Counter()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=stack.host.call, args=(self._run,), daemon=True)
 
-    def __enter__(self) -> "Load":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        for number in itertools.count():
-            if self._ended.wait(0.04):
-                return
-            wave = 1 + number // 300 % 3  # so that charts have something to show
-            if number % (5 - wave) == 0:
-                self._ask("web")
-            if number % (1 + wave) == 0:
-                self._ask("catalog", "/missing" if number % 7 == 0 else "/")
-            if number % 3 == 0:
-                self._ask("search", "/?busy" if number % 45 == 0 else "/")
-            if number % 5 == 0:
-                with socket.create_connection(("127.0.0.1", TCP), 5) as peer:
-                    peer.sendall(b"ping" * wave)
-                    peer.recv(100)
-                self.asked["cache"] += 1
-            if number % 3 == 1:
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
-                    peer.settimeout(5)
-                    peer.sendto(b"ping", ("127.0.0.1", UDP))
-                    peer.recv(100)
-                self.asked["resolver"] += 1
+    def one(self, number: int) -> None:
+        wave = 1 + number // 300 % 3  # so that charts have something to show
+        if number % (5 - wave) == 0:
+            self._ask("web")
+        if number % (1 + wave) == 0:
+            self._ask("catalog", "/missing" if number % 7 == 0 else "/")
+        if number % 3 == 0:
+            self._ask("search", "/?busy" if number % 45 == 0 else "/")
+        if number % 5 == 0:
+            with socket.create_connection(("127.0.0.1", TCP), 5) as peer:
+                peer.sendall(b"ping" * wave)
+                peer.recv(100)
+            self.asked["cache"] += 1
+        if number % 3 == 1:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                peer.settimeout(5)
+                peer.sendto(b"ping", ("127.0.0.1", UDP))
+                peer.recv(100)
+            self.asked["resolver"] += 1
 
     def _ask(self, service: str, path: str = "/") -> None:
         request(f"http://127.0.0.1:{HTTP[service]}{path}")
@@ -116,12 +102,7 @@ def load(stack: Stack) -> Iterator[Load]:
 
 @pytest.fixture(scope="package")
 def browser(stack: Stack) -> Iterator[Browser]:
-    try:
-        made = Browser(stack.host, stack.host.dir / "browser")
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
-    with made:
+    with or_cannot(Browser, stack.host, stack.host.dir / "browser") as made:
         yield made
 
 

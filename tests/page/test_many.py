@@ -15,9 +15,8 @@ import trio
 from shim.registrar.api import Api
 from shim.registrar.http_server import HttpServer
 from tests.builders import QuietState, make_binding, make_labelled, make_lease
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.harness.browser import Browser
-from tests.harness.engines import Missing
 from tests.harness.netns import Place
 
 MANY = 1000
@@ -59,12 +58,7 @@ class Registrar:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    try:
-        made = Browser(Place(), tmp_path / "browser")
-    except Missing as problem:
-        cannot(str(problem))
-        raise  # never reached
-    with made:
+    with or_cannot(Browser, Place(), tmp_path / "browser") as made:
         yield made
 
 

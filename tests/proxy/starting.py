@@ -9,16 +9,20 @@ import select
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
 import trio
 
 from shim.core.binding import Binding
 from shim.host.procfs import Shim, find_shims
 from shim.registrar.starts import Starts
 from shim.wire.words import OWNER_SUFFIX, STARTER_SUFFIX
+from tests.conftest import cannot
+from tests.harness.netns import new_network
 from tests.harness.wait import eventually
 
 ENVOY = 101
@@ -97,3 +101,12 @@ class Starter:
 def shim_on(port: int) -> Shim | None:
     """The running shim of a port, as a registrar finds it."""
     return next((shim for shim in find_shims() if shim.binding.address.port == port), None)
+
+
+@pytest.fixture(autouse=True)
+def own_network() -> Iterator[None]:
+    """One of its own: a registrar of another test that searches /proc would take these shims up."""
+    if os.geteuid():
+        cannot("not root")
+    with new_network():
+        yield

@@ -16,25 +16,17 @@ from shim.host.procfs import open_control_pipes
 from shim.proxy.park import tcp_script
 from shim.wire.words import LATE_SUFFIX, MARK, PORT_FD, START_SUFFIX, START_WAIT, STARTER_SUFFIX, WCHAN_SUFFIX
 from tests.conftest import cannot
-from tests.harness.netns import new_network
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, refusal, start_proxy
 from tests.harness.wait import eventually
-from tests.proxy.starting import ENVOY, Starter, shim_on
+from tests.proxy.starting import ENVOY, Starter, own_network, shim_on
+
+__all__ = ["own_network"]  # a fixture
 
 SHELLS = ["dash", "bash", "busybox"]
 NOWHERE = ("127.0.0.1", 9)
 # Far below what a shell waits for a registrar that is silent.
 AT_ONCE = START_WAIT * 0.7
 EVERY = 3  # one instant in so many is tried
-
-
-@pytest.fixture(autouse=True)
-def network() -> Iterator[None]:
-    """One of its own: a registrar of another test that searches /proc would take these shims up."""
-    if os.geteuid():
-        cannot("not root")
-    with new_network():
-        yield
 
 
 @pytest.fixture

@@ -25,23 +25,15 @@ from shim.wire.words import (
     STARTER_SUFFIX,
     WCHAN_SUFFIX,
 )
-from tests.conftest import cannot
-from tests.harness.netns import new_network
 from tests.harness.proxy import Proxy, bound_socket, flags, free_port, start_proxy
 from tests.harness.registrar import LoopbackRegistrar
 from tests.harness.wait import eventually
-from tests.proxy.starting import Starter, shim_on
+from tests.proxy.starting import Starter, own_network, shim_on
+
+__all__ = ["own_network"]  # a fixture
 
 NOWHERE = ("127.0.0.1", 9)
 ALL = (START_SUFFIX, STARTER_SUFFIX, WCHAN_SUFFIX, LATE_SUFFIX)
-
-
-@pytest.fixture(autouse=True)
-def network() -> Iterator[None]:
-    if os.geteuid():
-        cannot("not root")
-    with new_network():
-        yield
 
 
 @pytest.fixture

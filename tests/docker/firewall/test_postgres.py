@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.conftest import cannot
+from tests.conftest import or_cannot
 from tests.docker.firewall.rig import led_to_envoy
 from tests.harness import postgres
-from tests.harness.engines import Missing
 from tests.harness.host import Host
 from tests.harness.netns import CommandError, Namespace
 from tests.harness.stack import Stack
@@ -19,10 +18,7 @@ WHO = "select inet_client_addr()"
 
 
 def test_a_database_admits_the_one_client_that_its_rules_name(stack: Stack) -> None:
-    try:
-        postgres.tree()
-    except Missing as problem:
-        cannot(str(problem))
+    or_cannot(postgres.tree)
     rules = f"host all all {Host.neighbour_ip}/32 trust"
     labels = {"ProxyMode": "tcp"}
     keep = {**labels, "ClientAddress": "keep"}
