@@ -5,7 +5,8 @@ before any Envoy is told.  An Envoy that dies takes none out: what the kernel do
 
 Among ten thousand addresses only those are looked at that may have changed: ``Registry.touched`` has those
 with a change, and an Envoy's progress matters to those that still wait for it.  All are looked at when what
-Envoys refuse has changed.
+Envoys refuse has changed; and, while they refuse anything, when one of them has come, gone or made progress:
+what one refuses another may have served.
 """
 
 from collections.abc import Mapping, Set
@@ -52,7 +53,7 @@ class ServedAddresses:
             return False
         before = self.addresses, self.kept, self.envoy_is_there
         candidates, self._registry.touched = self._registry.touched, set()
-        if refused != self._refused:
+        if refused != self._refused or (refused and processed != self._processed):
             candidates.update(self.addresses, self.kept, self.handed_over)
             candidates.update(lease.binding.address for lease in self._registry)
         elif processed != self._processed:

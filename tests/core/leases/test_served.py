@@ -134,6 +134,16 @@ def test_a_listener_that_envoy_refuses_is_not_served_also_where_it_was() -> None
     assert served.now() == {ONE.address, OTHER.address}
 
 
+def test_a_listener_that_one_envoy_refuses_is_served_while_another_one_has_it() -> None:
+    served = Served()
+    served.host.start(ONE, WEB)
+    one, other = served.host.envoy("one"), served.host.envoy("other")
+    other.rejected[str(ONE.address)] = "in use"
+    assert served.now() == {ONE.address}
+    served.gone(one)
+    assert served.now() == frozenset()
+
+
 def test_a_mode_that_leaves_the_network_to_docker_is_not_served() -> None:
     served = Served()
     lease, _ = served.served_lease()
