@@ -65,19 +65,17 @@ export class TraceView {
     }
   }
 
-  draw({ spans }) {
+  // The registrar has put each span below its parent, and says where in the trace it lies.
+  draw({ spans, duration_ms, left_out }) {
     if (!spans.length) return this.waterfall.replaceChildren(el("p", { class: "empty" }, "It has no spans."));
-    this.spans = ordered(spans);
-    const starts = spans.map(startOf);
-    const began = Math.min(...starts);
-    const whole = Math.max(...spans.map((span, i) => starts[i] - began + span.duration_ms), 0.001);
-    const root = this.spans[0].span;
-    text(this.title, root.name || "Trace");
+    this.root = spans[0];
+    const whole = Math.max(duration_ms, 0.001);
+    text(this.title, this.root.name || "Trace");
     text(
       this.where,
-      `${plural(spans.length, "span")} · ${milliseconds(whole)} · started ${clock(root.started)} · ${this.id}`,
+      `${plural(spans.length + left_out, "span")} · ${milliseconds(whole)} · started ${clock(this.root.started)} · ${this.id}`,
     );
-    this.buttons = this.spans.map(({ span, depth }) => this.row(span, depth, began, whole));
+    this.buttons = spans.map((span) => this.row(span, whole));
     this.waterfall.replaceChildren(
       el(
         "div",
@@ -89,13 +87,14 @@ export class TraceView {
         {},
         this.buttons.map((button) => el("li", {}, button)),
       ),
+      left_out ? el("p", { class: "empty" }, `and ${left_out} more`) : "",
     );
-    this.choose(root, this.buttons[0]);
+    this.choose(this.root, this.buttons[0]);
     this.linkBack();
   }
 
   linkBack() {
-    const name = this.spans?.[0].span.service;
+    const name = this.root?.service;
     const service = name && this.services?.find((each) => each.service === name);
     if (!service) return;
     redraw(this.element.querySelector(".back"), [service.id], () => [
@@ -104,12 +103,12 @@ export class TraceView {
     ]);
   }
 
-  row(span, depth, began, whole) {
+  row(span, whole) {
     const bar = el("i", { class: "bar", "data-level": span.error ? "bad" : null });
-    bar.style.left = `${((startOf(span) - began) / whole) * 100}%`;
+    bar.style.left = `${(span.offset_ms / whole) * 100}%`;
     bar.style.width = `${Math.max(0.4, (span.duration_ms / whole) * 100)}%`;
     const name = el("span", { class: "name" }, el("b", {}, span.service || "?"), " ", span.name);
-    name.style.paddingInlineStart = `${Math.min(depth, 12) * 14}px`;
+    name.style.paddingInlineStart = `${Math.min(span.depth, 12) * 14}px`;
     const button = el(
       "button",
       { type: "button", class: "span", "aria-pressed": "false", onclick: () => this.choose(span, button) },
@@ -142,32 +141,4 @@ export class TraceView {
       ),
     );
   }
-}
-
-// A moment in ms; the digits below a millisecond are kept, for spans are short.
-function startOf({ started }) {
-  const below = /\.\d{3}(\d+)/.exec(started);
-  return Date.parse(started) + (below ? Number(`0.${below[1]}`) : 0);
-}
-
-// Each span below its parent, in the order of their beginnings: [{span, depth}].
-function ordered(spans) {
-  const known = new Set(spans.map(({ id }) => id));
-  const below = new Map();
-  for (const span of spans) {
-    const parent = known.has(span.parent) && span.parent !== span.id ? span.parent : "";
-    below.set(parent, [...(below.get(parent) ?? []), span]);
-  }
-  const found = [];
-  const walk = (parent, depth) => {
-    for (const span of (below.get(parent) ?? []).sort((a, b) => startOf(a) - startOf(b))) {
-      found.push({ span, depth });
-      walk(span.id, depth + 1);
-    }
-  };
-  walk("", 0);
-  // Those that are each other's parents, as nobody's span should be, have no root.
-  const reached = new Set(found.map(({ span }) => span));
-  for (const span of spans) if (!reached.has(span)) found.push({ span, depth: 0 });
-  return found;
 }

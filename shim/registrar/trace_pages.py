@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 from shim.core.envoy.tracing import SPANS_PATH
-from shim.registrar.answers import json_answer, refusal
+from shim.registrar.answers import refusal
 from shim.registrar.http_connection import Request, Response
 from shim.registrar.state import State
 from shim.registrar.traces import latest, one
+from shim.registrar.view import as_json
 
 PROTOBUF = "application/x-protobuf"
 TURNED_OFF = "no traces are kept here: set `tracing: {local: true}` and restart the registrar"
@@ -17,7 +18,7 @@ def traces_page(state: State, request: Request) -> Response:
     if state.traces is None:
         return refusal(404, TURNED_OFF)
     try:
-        return json_answer(latest(state.traces, request.target.partition("?")[2]))
+        return _whole(latest(state.traces, request.target.partition("?")[2]))
     except ValueError as error:
         return refusal(400, str(error))
 
@@ -31,7 +32,12 @@ def trace_page(state: State, request: Request) -> Response:
     if found is None:
         limit = state.traces.kept.limit
         return refusal(404, f"no trace {identity[:40]!r} among the last {limit} spans")
-    return json_answer(found)
+    return _whole(found)
+
+
+def _whole(document: object) -> Response:
+    """Made at once: an answer that is read slowly would keep spans that have long left the ring."""
+    return Response(200, b"".join(as_json(document)))
 
 
 async def take_spans(state: State, request: Request, trusts: Callable[[int], bool]) -> Response:

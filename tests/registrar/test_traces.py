@@ -260,3 +260,11 @@ async def test_a_trace_that_a_client_made_endless_is_shown_in_part() -> None:
     await registrar.bring(*spans[300:])
     told = document(await registrar.get(f"/traces/{TRACE}"))
     assert (len(told["spans"]), told["left_out"]) == (SPANS_SHOWN, 10)
+
+
+@in_trio
+async def test_who_reads_slowly_keeps_no_span_that_has_left_the_ring() -> None:
+    registrar = Keeping()
+    await registrar.bring(make_span())
+    for target in ("/traces", f"/traces/{TRACE}"):
+        assert isinstance((await registrar.get(target)).body, bytes)

@@ -109,4 +109,5 @@ def as_tree(spans: Iterable[Span]) -> Iterator[tuple[int, Span]]:
                 continue
             told.add(id(span))
             yield depth, span
-            waiting += [(depth + 1, child) for child in reversed(children.get(span.id, ()))]
+            # Once for an id, however many spans have it.
+            waiting += [(depth + 1, child) for child in reversed(children.pop(span.id, ()))]

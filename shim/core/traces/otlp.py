@@ -19,8 +19,8 @@ from shim.core.traces.wire import FIXED64, LENGTH, VARINT, Message
 FIELDS_LIMIT = 1 << 16
 # Of a span, and of a resource; characters of one.  Envoy's span has 15 attributes, its path 256 characters.
 ATTRIBUTES_LIMIT, KEY_LIMIT, TEXT_LIMIT, NAME_LIMIT = 64, 128, 1024, 256
-# Resources that are remembered: there is one a service.
-RESOURCES_LIMIT = 1024
+# Resources that are remembered, and bytes of one: there is one a service, of some 500.
+RESOURCES_LIMIT, RESOURCE_BYTES = 1024, 4096
 
 # Tags.
 RESOURCE_SPANS = 1 << 3 | LENGTH  # of ExportTraceServiceRequest
@@ -64,6 +64,8 @@ class Decoder:
         if (known := self._resources.get(raw)) is not None:
             return known
         found: dict[str, str] = {}
+        if len(raw) > RESOURCE_BYTES:
+            return found  # none of Envoy's: who sent it is not told, and nothing of it is kept
         for tag, a, b in message.fields(start, stop):
             if tag == RESOURCE_ATTRIBUTES and len(found) < ATTRIBUTES_LIMIT:
                 _attribute(message, a, b, found)

@@ -62,7 +62,8 @@ class Span(NamedTuple):
     @property
     def weight(self) -> int:
         """About what it takes of memory, in bytes."""
-        texts = sum(map(len, self.attributes.values()))
+        # Python keeps a text in up to four bytes a character if any of them is not ASCII.
+        texts = sum(len(text) if text.isascii() else 4 * len(text) for text in self.attributes.values())
         return BASE_WEIGHT + len(self.name) + texts + TEXT_WEIGHT * len(self.attributes)
 
     def is_of(self, service: str) -> bool:

@@ -39,7 +39,9 @@ class Drawing(NamedTuple):
         spans = [span for span in _list(trace, "spans") if isinstance(span, dict)]
         names = {_service(span) for span in spans}
         services = f", {len(names)} services" if len(names) > 1 else ""
-        spans_are = f"{len(spans)} span{'' if len(spans) == 1 else 's'}"
+        left_out = number_in(trace, "left_out")
+        count = len(spans) + int(left_out)
+        spans_are = f"{count} span{'' if count == 1 else 's'}"
         whole = max(number_in(trace, "duration_ms"), 0.001)
         when = printable(self.local(text_in(trace, "started")))
         yield f"trace {text_in(trace, 'id')}  {when}  {duration(whole)}, {spans_are}{services}"
@@ -53,7 +55,7 @@ class Drawing(NamedTuple):
                 self._bar(span, whole),
             )
             yield "  ".join(cells).rstrip()
-        if left_out := number_in(trace, "left_out"):
+        if left_out:
             yield f"and {left_out:.0f} more"
 
     def _status(self, of: Mapping[str, Any]) -> str:

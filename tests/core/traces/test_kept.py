@@ -91,6 +91,15 @@ def test_a_chain_as_long_as_a_client_likes_is_no_recursion() -> None:
     assert [depth for depth, _ in as_tree(reversed(chain))] == list(range(5000))
 
 
+def test_spans_that_share_ids_take_no_longer_than_others() -> None:
+    """Each of 20,000 would go through 10,000 children."""
+    twins = [
+        make_span(id=f"{n % 2 + 1:016x}", parent="1".zfill(16) if n % 2 else "", start=n)
+        for n in range(20_000)
+    ]
+    assert len(list(as_tree(twins))) == len(twins)
+
+
 def test_a_trace_is_named_by_its_first_span_without_a_parent_here() -> None:
     kept = KeptSpans(10)
     kept.add(make_span(id="2" * 16, parent="1" * 16, start=3, end=4, service="shop", status=500))

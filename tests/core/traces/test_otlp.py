@@ -154,6 +154,11 @@ def test_the_spans_of_a_service_share_one_resource() -> None:
     assert first[1].resource is second[1].resource is not first[0].resource
 
 
+def test_of_a_resource_that_is_too_large_for_envoy_nothing_is_kept() -> None:
+    huge = make_span()._replace(resource={"service.name": "web", "padding": "x" * 5000})
+    assert [span.resource for span in read(make_export(huge))] == [{}]
+
+
 def test_a_span_is_reckoned_with_what_it_takes_of_memory() -> None:
     texts = {f"attribute.{number}": "x" * 40 for number in range(15)}
     bodies = [

@@ -54,7 +54,7 @@ def test_a_trace_is_a_line() -> None:
 
 def test_its_spans_are_under_their_parents_beside_their_time() -> None:
     assert list(Drawing(str).trace(TRACE)) == [
-        "trace 0af7  then  8.00 ms, 2 spans, 2 services",
+        "trace 0af7  then  8.00 ms, 5 spans, 2 services",
         f"{'web/dev':24}  {'GET demo/cart':32}  200   8.00 ms  |{'=' * 40}|",
         f"{'  shop/dev':24}  {ESCAPED:32}  503   4.00 ms  |{' ' * 10}{'=' * 20}{' ' * 10}|",
         "and 3 more",
