@@ -98,9 +98,10 @@ class Starter:
         os.close(self._told)
 
 
-def shim_on(port: int) -> Shim | None:
+def shim_on(port: int, ip: str = "127.0.0.1") -> Shim | None:
     """The running shim of a port, as a registrar finds it."""
-    return next((shim for shim in find_shims() if shim.binding.address.port == port), None)
+    found = ((shim.binding.address, shim) for shim in find_shims())
+    return next((shim for address, shim in found if (address.ip, address.port) == (ip, port)), None)
 
 
 @pytest.fixture(autouse=True)
