@@ -105,10 +105,7 @@ tell() {
 hear() {
   command= looks=0
   until [ -k /proc/self/fd/%(wake)d ] || [ "$((looks += 1))" -gt %(looks)d ]; do :; done
-  if [ -k /proc/self/fd/%(wake)d ]; then
-    until [ "$command" = %(EXIT)s ]; do read -r command <&%(wake)d; done
-    exit 0
-  fi
+  [ ! -k /proc/self/fd/%(wake)d ] || exit 0
   { timer "$1" "$1"; } %(lease)d>&- %(port)d>&- &
   until [ "$command" = %(EXIT)s ] || [ "$command" = "%(OVER)s $1" ]; do
     read -r command <&%(wake)d || break
