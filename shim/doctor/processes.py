@@ -7,6 +7,7 @@ from pathlib import Path
 from shim.core.doctor.facts import Process
 from shim.core.endpoint import Endpoint
 from shim.host.peer_credentials import credentials_of
+from shim.host.process import capabilities
 from shim.host.procfs import started_at
 from shim.host.tcp_sockets import listening
 
@@ -39,9 +40,8 @@ def _files(at: Path) -> int | None:
 
 def _capabilities(at: Path) -> int | None:
     try:
-        _, _, rest = (at / "status").read_text().partition("\nCapEff:")
-        return int(rest.split()[0], 16)
-    except (OSError, ValueError, IndexError):
+        return capabilities(at)
+    except (OSError, ValueError):
         return None
 
 

@@ -44,6 +44,11 @@ def _being_made(family: int) -> Iterator[bytes]:
             while at + _HEADER.size <= len(answer):
                 length, kind, *_ = _HEADER.unpack_from(answer, at)
                 if kind in (_ERROR, _DONE):
+                    # Where the kernel cannot tell, "done" has an error in it.
+                    if length > _HEADER.size and (
+                        error := struct.unpack_from("=i", answer, at + _HEADER.size)[0]
+                    ):
+                        raise OSError(-error, "the kernel does not tell of connections")
                     return
                 yield answer[at + _HEADER.size : at + length][_ID]
                 at += (length + 3) & ~3

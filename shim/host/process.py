@@ -1,8 +1,9 @@
-"""What the kernel says of this very process, under the names that Prometheus' own libraries use."""
+"""What the kernel says of a process: figures by the names of Prometheus' own libraries, and capabilities."""
 
 import os
 import resource
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -33,3 +34,8 @@ def figures() -> Figures:
         open_files=len(os.listdir("/proc/self/fd")),
         max_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     )
+
+
+def capabilities(at: Path = Path("/proc/self")) -> int:
+    """Those in effect of the process there, a bit each (capability.h).  Raises OSError, ValueError."""
+    return int((at / "status").read_text(errors="replace").partition("\nCapEff:")[2].split("\n")[0], 16)

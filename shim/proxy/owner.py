@@ -90,7 +90,7 @@ def _check_datagrams(sock: "_socket.socket") -> None:
             raise OSError(EADDRINUSE, "shared")
 
 
-def told_sockets(port: int) -> "list[tuple[str, int, int]]":
+def told_sockets(port: int, protocol: int = _socket.IPPROTO_UDP) -> "list[tuple[str, int, int]]":
     """The UDP sockets on a port: address in hexadecimal digits, user, inode.  Raises OSError.
 
     Socket diagnosis (sock_diag(7)), with the layouts of <linux/inet_diag.h>: the kernel looks at all sockets,
@@ -100,7 +100,7 @@ def told_sockets(port: int) -> "list[tuple[str, int, int]]":
     for family, size in (_socket.AF_INET, 4), (_socket.AF_INET6, 16):
         kernel = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         try:
-            wanted = bytes((family, _socket.IPPROTO_UDP, 0, 0)) + b"\xff" * 4  # in any state
+            wanted = bytes((family, protocol, 0, 0)) + b"\xff" * 4  # in any state
             wanted += port.to_bytes(2, "big") + bytes(46)
             head = (16 + len(wanted), 4), (_SOCK_DIAG_BY_FAMILY, 2), (_REQUEST_DUMP, 2), (0, 8)
             kernel.send(b"".join(number.to_bytes(width, sys.byteorder) for number, width in head) + wanted)
@@ -110,7 +110,8 @@ def told_sockets(port: int) -> "list[tuple[str, int, int]]":
                 while answer and kind != _DONE:
                     length, kind = _number(answer[:4]), _number(answer[4:6])
                     message, answer = answer[16:length], answer[(length + 3) & ~3 :]
-                    if kind == _ERROR:
+                    # For a protocol that it tells nothing of the kernel says "done", with an error in it.
+                    if kind == _ERROR or (kind == _DONE and _number(message[:4])):
                         raise OSError("it is not told")
                     if kind != _DONE:
                         address, user, inode = message[8 : 8 + size], message[64:68], message[68:72]

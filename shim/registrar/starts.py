@@ -16,6 +16,7 @@ that came before.  That is half a millisecond; where the registrar dies in it, S
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -29,6 +30,7 @@ import trio
 
 from shim.core.binding import Binding
 from shim.host.pidfds import copy_of
+from shim.host.process import capabilities
 from shim.host.procfs import Shim, Surroundings, open_control_pipes, port_of, shim_at, surroundings
 from shim.proxy.owner import hold_given
 from shim.proxy.park import signal_datagrams
@@ -40,6 +42,7 @@ log = logging.getLogger("envoy-docker-shim")
 ROOM = 1 << 20
 LONGEST = 10  # digits of a process id
 NOBODY = 65534
+_CAP_SYS_PTRACE = 1 << 19  # <linux/capability.h>
 # What a shell that was born ignoring it can never trap.
 _TOLD = 1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1
 
@@ -68,9 +71,13 @@ class Starts:
     async def run(self, socket_path: str) -> None:
         """Serve shells.  Returns where this process may not start them, and says so."""
         try:
+            self._own = surroundings()
             _try_what_it_takes()
         except (OSError, NotImplementedError) as error:
-            log.warning("ports start slower than they could: CAP_CHOWN or pidfd_getfd is missing: %s", error)
+            log.warning(
+                "ports start slower than they could: CAP_SYS_PTRACE, CAP_CHOWN or pidfd_getfd is missing: %s",
+                error,
+            )
             return
         self._path = socket_path
         try:
@@ -94,8 +101,7 @@ class Starts:
 
     def begin(self, pid: int) -> None:
         """Start the port of the shell with this process id, if it is one that waits."""
-        if self._own is None:
-            self._own = surroundings()
+        assert self._own is not None
         shim = shim_at(pid, self._own)
         if shim is not None and shim.waiting:
             self.answer(shim)
@@ -190,7 +196,12 @@ class Starts:
 
 
 def _try_what_it_takes() -> None:
-    """Raise OSError or NotImplementedError where this process cannot copy a port, or give one to Envoy."""
+    """Raise OSError or NotImplementedError where this process cannot copy a port, or give one to Envoy.
+
+    What it may do to itself says nothing of shims, which have all of root's capabilities.
+    """
+    if os.geteuid() == 0 and not capabilities() & _CAP_SYS_PTRACE:
+        raise PermissionError(errno.EPERM, "no CAP_SYS_PTRACE")
     with socket.socket() as probe:
         os.close(copy_of(os.getpid(), probe.fileno()))
         os.fchown(probe.fileno(), NOBODY, -1)

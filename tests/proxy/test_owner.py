@@ -148,3 +148,9 @@ def test_the_kernel_tells_of_the_sockets_on_a_port_as_it_lists_them(address: str
         assert told_sockets(port) == listed_sockets(port)
         assert (socket.inet_pton(family, address).hex(), NOBODY, inode) in told_sockets(port)
     assert told_sockets(port) == listed_sockets(port) == []
+
+
+def test_a_kernel_that_cannot_tell_of_sockets_says_so() -> None:
+    """As one without udp_diag: that is no word of an empty port."""
+    with pytest.raises(OSError, match="not told"):
+        told_sockets(53, 200)  # no protocol
